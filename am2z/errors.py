@@ -1,0 +1,463 @@
+"""Everything that can go wrong, as classes that cross the wire and come back as themselves.
+
+An error is a value: it has a stable ``code``, a ``category``, a ``severity``, says whether trying
+again can help (``retryable``) and carries a ``context`` of plain data. ``to_dict`` and
+``from_dict`` turn it into plain data and back. Classes are found in a registry that only defining a
+subclass can fill, so bytes from outside can never name a class that the process did not import.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import StrEnum
+from typing import Any, Self
+
+from am2z.typenames import type_name
+
+__all__ = [
+    "AM2ZError",
+    "BusinessError",
+    "CallDepthExceededError",
+    "ConfigurationError",
+    "ErrorCategory",
+    "ErrorSeverity",
+    "ExecutionCancelledError",
+    "ExecutionTimeoutError",
+    "LeaseLostError",
+    "LockLostError",
+    "NetworkError",
+    "PayloadTooLargeError",
+    "PoisonExecutionError",
+    "ProcessorExecutionError",
+    "ProcessorNotFoundError",
+    "ResourceError",
+    "RuntimeNotStartedError",
+    "RuntimeStoppedError",
+    "SessionStoppedError",
+    "StateConflictError",
+    "StateCorruptError",
+    "StateNotFoundError",
+    "UnsupportedCapability",
+    "ValidationError",
+    "to_am2z_error",
+]
+
+_registry: dict[str, type[AM2ZError]] = {}
+
+_TOLD_APART = frozenset(
+    ("message", "context", "code", "category", "severity", "retryable", "failed_processor")
+)
+
+
+class ErrorCategory(StrEnum):
+    """What kind of trouble it is: who has to act."""
+
+    VALIDATION = "validation"
+    BUSINESS = "business"
+    EXECUTION = "execution"
+    TIMEOUT = "timeout"
+    RESOURCE = "resource"
+    NETWORK = "network"
+    CONFIGURATION = "configuration"
+    SESSION = "session"
+    STATE = "state"
+    SYSTEM = "system"
+
+
+class ErrorSeverity(StrEnum):
+    """How loudly to say it."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class AM2ZError(Exception):
+    """The base of every error of AM2Z, and of yours.
+
+    A subclass needs only a message; class attributes set the rest. Attributes that an instance has
+    beyond those travel with it, reduced to plain data.
+
+    Example::
+
+        class OutOfStockError(AM2ZError):
+            code = "OUT_OF_STOCK"
+            retryable = True
+
+        raise OutOfStockError("no chairs left", context={"sku": "chair"})
+    """
+
+    code: str = "AM2Z_ERROR"
+    category: ErrorCategory = ErrorCategory.SYSTEM
+    severity: ErrorSeverity = ErrorSeverity.MEDIUM
+    retryable: bool = False
+
+    def __init__(self, message: str = "", *, context: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context: dict[str, Any] = dict(context or {})
+        self.failed_processor: str | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _registry[type_name(cls)] = cls
+
+    def to_dict(self) -> dict[str, Any]:
+        """This error as plain data (strings, numbers, lists and mappings with string keys).
+
+        The traceback goes along as text, and so does the chain of causes.
+        """
+        data: dict[str, Any] = {
+            "type": type_name(type(self)),
+            "code": str(self.code),
+            "category": str(self.category),
+            "severity": str(self.severity),
+            "retryable": self.retryable,
+            "message": self.message,
+            "context": _plain(self.context),
+        }
+        if self.failed_processor is not None:
+            data["failed_processor"] = self.failed_processor
+        if extra := {k: _plain(v) for k, v in vars(self).items() if k not in _TOLD_APART}:
+            data["fields"] = extra
+        if notes := [str(note) for note in getattr(self, "__notes__", ())]:
+            data["notes"] = notes
+        elif self.__traceback__ is not None:
+            data["notes"] = [_remote_note(self)]
+        if isinstance(self.__cause__, AM2ZError):
+            data["cause"] = self.__cause__.to_dict()
+        elif self.__cause__ is not None:
+            data["cause_text"] = f"{type(self.__cause__).__name__}: {self.__cause__}"
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AM2ZError:
+        """The error that ``to_dict`` described, of its own class where this process knows it.
+
+        An unknown class becomes the nearest thing that is known: an ``AM2ZError`` with the same
+        code, category and message, whose context names the class under ``remote_type``.
+        """
+        return _rebuild(data, depth=0)
+
+    def with_cause(self, cause: BaseException | None) -> Self:
+        """This error with ``cause`` as its ``__cause__``; returns itself, for one-line use."""
+        self.__cause__ = cause
+        return self
+
+
+_registry[type_name(AM2ZError)] = AM2ZError
+
+
+class ValidationError(AM2ZError):
+    """A value is not what it has to be. Trying again with the same value cannot help."""
+
+    code = "VALIDATION_FAILED"
+    category = ErrorCategory.VALIDATION
+    severity = ErrorSeverity.LOW
+
+    def __init__(
+        self,
+        field: str,
+        reason: str = "is not valid",
+        value: Any = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{field}: {reason}", context=context)
+        self.field = field
+        self.reason = reason
+        self.value = value
+
+
+class BusinessError(AM2ZError):
+    """A rule of the application says no. Not retried."""
+
+    code = "BUSINESS_RULE"
+    category = ErrorCategory.BUSINESS
+    severity = ErrorSeverity.LOW
+
+    def __init__(
+        self,
+        message: str = "",
+        code: str = "BUSINESS_RULE",
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, context=context)
+        self.code = code
+
+
+class ProcessorNotFoundError(AM2ZError):
+    """Nobody serves a processor of that name."""
+
+    code = "PROCESSOR_NOT_FOUND"
+    category = ErrorCategory.CONFIGURATION
+
+    def __init__(
+        self,
+        processor_name: str,
+        available: tuple[str, ...] | list[str] = (),
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        known = ", ".join(sorted(available)) or "none"
+        super().__init__(
+            f"no processor named {processor_name!r} (known: {known}); "
+            "register it with runtime.register(...), or start a worker that serves it",
+            context=context,
+        )
+        self.processor_name = processor_name
+
+
+class ProcessorExecutionError(AM2ZError):
+    """A processor raised something that is not an ``AM2ZError``; the original is the cause."""
+
+    code = "PROCESSOR_EXECUTION_FAILED"
+    category = ErrorCategory.EXECUTION
+    severity = ErrorSeverity.HIGH
+    retryable = True
+
+
+class ExecutionTimeoutError(AM2ZError):
+    """An execution took longer than it may."""
+
+    code = "EXECUTION_TIMEOUT"
+    category = ErrorCategory.TIMEOUT
+    retryable = True
+
+
+class ExecutionCancelledError(AM2ZError):
+    """Somebody cancelled the execution on purpose. Final: it is not retried."""
+
+    code = "EXECUTION_CANCELLED"
+    category = ErrorCategory.EXECUTION
+    severity = ErrorSeverity.LOW
+
+
+class CallDepthExceededError(AM2ZError):
+    """Processors call each other deeper than ``RuntimeConfig.max_call_depth``."""
+
+    code = "CALL_DEPTH_EXCEEDED"
+    category = ErrorCategory.EXECUTION
+
+
+class ResourceError(AM2ZError):
+    """A limit of ``ResourceLimits`` is reached; the work was refused and nothing was kept."""
+
+    code = "RESOURCE_LIMIT"
+    category = ErrorCategory.RESOURCE
+    severity = ErrorSeverity.HIGH
+    retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        resource: str | None = None,
+        limit: float | None = None,
+        current: float | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, context=context)
+        self.resource = resource
+        self.limit = limit
+        self.current = current
+
+
+class NetworkError(AM2ZError):
+    """A server cannot be reached, or stopped answering."""
+
+    code = "NETWORK_ERROR"
+    category = ErrorCategory.NETWORK
+    severity = ErrorSeverity.HIGH
+    retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        endpoint: str | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, context=context)
+        self.endpoint = endpoint
+
+
+class ConfigurationError(AM2ZError):
+    """A setting, a name or an argument is wrong. Mend the call; trying again cannot help."""
+
+    code = "CONFIGURATION"
+    category = ErrorCategory.CONFIGURATION
+    severity = ErrorSeverity.HIGH
+
+
+class SessionStoppedError(AM2ZError):
+    """The session was stopped; its work is refused until ``clean_session`` or its TTL."""
+
+    code = "SESSION_STOPPED"
+    category = ErrorCategory.SESSION
+
+
+class StateConflictError(AM2ZError):
+    """Somebody else changed the session's state in between. Read it again and try again."""
+
+    code = "STATE_CONFLICT"
+    category = ErrorCategory.STATE
+    retryable = True
+
+
+class StateCorruptError(AM2ZError):
+    """The stored state does not match its checksum, or cannot be decoded."""
+
+    code = "STATE_CORRUPT"
+    category = ErrorCategory.STATE
+    severity = ErrorSeverity.CRITICAL
+
+
+class StateNotFoundError(AM2ZError):
+    """The session has no state."""
+
+    code = "STATE_NOT_FOUND"
+    category = ErrorCategory.STATE
+
+
+class LeaseLostError(AM2ZError):
+    """A worker was away for longer than its lease: the execution belongs to another one now."""
+
+    code = "LEASE_LOST"
+    category = ErrorCategory.EXECUTION
+    retryable = True
+
+
+class LockLostError(AM2ZError):
+    """A lock was lost while its block still ran."""
+
+    code = "LOCK_LOST"
+    category = ErrorCategory.EXECUTION
+    retryable = True
+
+
+class PoisonExecutionError(AM2ZError):
+    """Every worker that took the execution died with it; it was set aside."""
+
+    code = "POISON_EXECUTION"
+    category = ErrorCategory.EXECUTION
+    severity = ErrorSeverity.CRITICAL
+
+
+class PayloadTooLargeError(AM2ZError):
+    """An encoded state is larger than ``RuntimeConfig.max_payload_bytes``."""
+
+    code = "PAYLOAD_TOO_LARGE"
+    category = ErrorCategory.RESOURCE
+
+
+class RuntimeNotStartedError(AM2ZError):
+    """The runtime is not running; use it inside ``async with runtime:``."""
+
+    code = "RUNTIME_NOT_STARTED"
+    category = ErrorCategory.CONFIGURATION
+
+
+class RuntimeStoppedError(AM2ZError):
+    """The runtime was stopped before the execution finished; nothing was committed."""
+
+    code = "RUNTIME_STOPPED"
+    category = ErrorCategory.SYSTEM
+    retryable = True
+
+
+class UnsupportedCapability(AM2ZError):  # noqa: N818 - the contract's name
+    """This runtime declares that it cannot do that."""
+
+    code = "UNSUPPORTED_CAPABILITY"
+    category = ErrorCategory.CONFIGURATION
+
+
+def to_am2z_error(error: BaseException, *, where: str = "") -> AM2ZError:
+    """``error`` itself if it is one of ours, else a ``ProcessorExecutionError`` caused by it.
+
+    ``where`` names what failed, for the message. The traceback of a foreign error becomes a note
+    (PEP 678), so that it can be read on another machine.
+    """
+    if isinstance(error, AM2ZError):
+        return error
+    prefix = f"{where}: " if where else ""
+    wrapped = ProcessorExecutionError(f"{prefix}{type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    wrapped.add_note(_remote_note(error))
+    return wrapped
+
+
+def _remote_note(error: BaseException) -> str:
+    """The traceback of an error as the text of a note."""
+    lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-20)
+    return "Traceback where it was raised:\n" + "".join(lines).rstrip()
+
+
+_MAX_CAUSES = 8  # a chain of causes is for reading; a longer one is an attack or a circle
+
+
+def _rebuild(data: Mapping[str, Any], *, depth: int) -> AM2ZError:
+    name = str(data.get("type", ""))
+    cls = _registry.get(name)
+    error = (cls or AM2ZError).__new__(cls or AM2ZError)
+    message = str(data.get("message", ""))
+    # __init__ of a user's subclass may want anything: what it would set travels as data instead.
+    Exception.__init__(error, message)
+    error.message = message
+    error.context = dict(_mapping(data.get("context")))
+    failed = data.get("failed_processor")
+    error.failed_processor = str(failed) if failed is not None else None
+    _restore_identity(error, data)
+    if cls is None:
+        error.context.setdefault("remote_type", name)
+    for field, value in _mapping(data.get("fields")).items():
+        # Data may fill attributes, but never shadow what the class itself defines.
+        if str(field).isidentifier() and not hasattr(type(error), str(field)):
+            setattr(error, str(field), value)
+    notes = data.get("notes")
+    for note in notes if isinstance(notes, list | tuple) else ():
+        error.add_note(str(note))
+    cause = data.get("cause")
+    if isinstance(cause, Mapping) and depth < _MAX_CAUSES:
+        error.__cause__ = _rebuild(cause, depth=depth + 1)
+    elif cause_text := data.get("cause_text"):
+        error.__cause__ = Exception(str(cause_text))
+    return error
+
+
+def _restore_identity(error: AM2ZError, data: Mapping[str, Any]) -> None:
+    """Set code, category, severity and retryable where they differ from the class's own."""
+    if "code" in data and error.code != data["code"]:
+        error.code = str(data["code"])
+    if "retryable" in data and error.retryable != data["retryable"]:
+        error.retryable = bool(data["retryable"])
+    category, severity = str(data.get("category", "")), str(data.get("severity", ""))
+    with suppress(ValueError):
+        if error.category != category:
+            error.category = ErrorCategory(category)
+    with suppress(ValueError):
+        if error.severity != severity:
+            error.severity = ErrorSeverity(severity)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """``value`` reduced to what any wire can carry; what is not plain data becomes its text."""
+    if value is None or isinstance(value, bool | float | str | bytes):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return value
+    if depth < 8:
+        if isinstance(value, Mapping):
+            return {str(k): _plain(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_plain(v, depth + 1) for v in value]
+    return repr(value)

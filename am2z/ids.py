@@ -1,0 +1,49 @@
+"""Identifiers: short, unique, made of characters that every key and URL can hold."""
+
+from __future__ import annotations
+
+import os
+from base64 import b32encode
+
+from am2z.errors import ConfigurationError
+
+__all__ = ["MAX_NAME", "check_execution_id", "check_name", "new_id"]
+
+MAX_NAME = 256
+"""The longest name of a processor or session, in characters."""
+
+
+def new_id() -> str:
+    """A fresh random identifier of 16 characters (80 bits), lower-case letters and digits 2 to 7."""
+    return b32encode(os.urandom(10)).decode().lower()
+
+
+def check_name(name: object, what: str) -> str:
+    """``name`` if it may be the name of a ``what`` (a processor, a session, an event).
+
+    Raises ``ConfigurationError`` for what is not a string, is empty, longer than 256 characters, or
+    holds control characters or lone surrogates: such names cannot be printed, logged or encoded.
+    """
+    if isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable():
+        return name
+    raise ConfigurationError(
+        f"{name!r:.80} cannot be the name of a {what}: give a string of 1 to {MAX_NAME} "
+        "printable characters"
+    )
+
+
+def check_execution_id(execution_id: object) -> str:
+    """``execution_id`` if it may be one: letters, digits, ``.``, ``_`` and ``-``, at most 200.
+
+    Raises ``ConfigurationError`` otherwise.
+    """
+    if isinstance(execution_id, str) and 0 < len(execution_id) <= 200:
+        if execution_id.isascii() and execution_id.translate(_PUNCTUATION).isalnum():
+            return execution_id
+    raise ConfigurationError(
+        f"{execution_id!r:.80} cannot be an execution id: give 1 to 200 of the characters "
+        "A-Z a-z 0-9 . _ -"
+    )
+
+
+_PUNCTUATION = str.maketrans({".": "0", "_": "0", "-": "0"})

@@ -1,0 +1,305 @@
+"""What every runtime offers: the small part that each writes, and the rest that is made from it.
+
+Write the methods of ``RuntimeCore`` and inherit ``RuntimeMixin``: the result satisfies ``Runtime``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar, overload, runtime_checkable
+
+import trio
+
+from am2z.capabilities import Capability
+from am2z.context import Delivery
+from am2z.errors import AM2ZError, RuntimeStoppedError
+from am2z.events import Event
+from am2z.processor import Processor
+from am2z.result import ProcessorResult
+from am2z.state import AppState, StateManager, StateT
+from am2z.stats import QueueStats, RuntimeStats
+
+__all__ = ["EventHandler", "ExecutionHandle", "Runtime", "RuntimeCore", "RuntimeMixin"]
+
+EventHandler = Callable[[Event], object]
+ProcessorRef = Processor[StateT] | str
+T_co = TypeVar("T_co", bound=AppState, covariant=True)
+
+
+class ExecutionHandle(Protocol, Generic[T_co]):
+    """A submitted execution."""
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution."""
+        ...
+
+    async def result(self) -> ProcessorResult[T_co]:
+        """Wait for the end of the execution; the same answer however often it is asked."""
+        ...
+
+    async def progress(self) -> float:
+        """The last percentage that the processor reported; 0 before the first."""
+        ...
+
+    async def cancel(self) -> None:
+        """Stop the execution for good; its result is an ``ExecutionCancelledError``.
+
+        No error where it has ended already.
+        """
+        ...
+
+
+class RuntimeCore(Protocol):
+    """What a runtime must write itself."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this runtime can do beyond what all must."""
+        ...
+
+    @property
+    def state(self) -> StateManager:
+        """The committed states of the sessions."""
+        ...
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the runtime takes work."""
+        ...
+
+    def register(self, *processors: Processor[Any]) -> Self:
+        """Take processors, and those they depend on. The same name again replaces the old one."""
+        ...
+
+    def unregister(self, name: str) -> bool:
+        """Forget a processor; answers whether there was one."""
+        ...
+
+    def list_processors(self) -> list[str]:
+        """The names of the registered processors, sorted."""
+        ...
+
+    async def start(self) -> None:
+        """Begin to take work. No-op when started; ``async with`` does it too.
+
+        Raises ``RuntimeNotStartedError`` outside ``async with runtime:``.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Take no more work, wait ``shutdown_grace`` for what runs, then cancel it.
+
+        Every caller that is left gets a ``RuntimeStoppedError``. No-op when not started.
+        """
+        ...
+
+    async def submit(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+    ) -> ExecutionHandle[StateT]:
+        """Hand an execution over and go on; ask the handle for its result.
+
+        Raises ``RuntimeNotStartedError``, ``ConfigurationError`` (an illegal name),
+        ``ValidationError`` (a state that cannot cross the wire) or ``PayloadTooLargeError``; what
+        a running system can meet at any time comes back as the handle's failed result.
+        """
+        ...
+
+    async def stats(self) -> RuntimeStats:
+        """The runtime as a whole, at this moment."""
+        ...
+
+    async def queue_stats(self) -> dict[str, QueueStats]:
+        """One picture for each known processor."""
+        ...
+
+    async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
+        """One picture for each processor that the session used."""
+        ...
+
+    async def active_sessions(self) -> list[str]:
+        """The sessions that were created and not stopped since, sorted."""
+        ...
+
+    async def stop_session(self, session_id: str) -> None:
+        """End a session: its work is dropped, every waiter gets a ``SessionStoppedError``.
+
+        New work for it is refused until ``clean_session`` or the session's TTL.
+        """
+        ...
+
+    async def clean_session(self, session_id: str) -> None:
+        """Stop a session and forget everything about it, its state too; it may begin anew."""
+        ...
+
+    def on(self, event_type: str, handler: EventHandler) -> None:
+        """Call ``handler`` with each event of a type or shell-style pattern (``processor:*``)."""
+        ...
+
+    def off(self, event_type: str, handler: EventHandler) -> None:
+        """Undo ``on``. No error where it was not there."""
+        ...
+
+    def emit(self, event: str, data: Mapping[str, Any] | None = None) -> Delivery:
+        """Emit an event that belongs to no execution."""
+        ...
+
+    def subscribe(self, *patterns: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """The events of some patterns as an async iterator that ends with the runtime. ::
+
+            async with runtime.subscribe("processor:*") as events:
+                async for event in events: ...
+        """
+        ...
+
+    async def sync_processors(self) -> None:
+        """Return once processors registered after the start take part, everywhere."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None: ...
+
+
+@runtime_checkable
+class Runtime(RuntimeCore, Protocol):
+    """Everything that users may rely on; inherit ``RuntimeMixin`` to get the rest."""
+
+    async def execute(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+    ) -> ProcessorResult[StateT]:
+        """Run a processor and wait for its result. Raises as ``submit`` does.
+
+        A successful execution in a named session commits its state; a failed one changes nothing.
+        Cancelling the caller cancels the execution. ::
+
+            result = await runtime.execute(price, Order(items=["chair"]), "customer-7")
+        """
+        ...
+
+    async def execute_in_session(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str
+    ) -> ProcessorResult[StateT]:
+        """``execute`` in a session that must be named."""
+        ...
+
+    @overload
+    async def execute_many(
+        self,
+        processor: ProcessorRef[StateT],
+        states: Iterable[StateT],
+        session_id: str | None = None,
+    ) -> list[ProcessorResult[StateT]]: ...
+    @overload
+    async def execute_many(
+        self,
+        processor: Iterable[tuple[ProcessorRef[Any], Any]],
+        states: None = None,
+        session_id: str | None = None,
+    ) -> list[ProcessorResult[Any]]: ...
+    async def execute_many(
+        self, processor: Any, states: Any = None, session_id: str | None = None
+    ) -> list[ProcessorResult[Any]]:
+        """Run one processor on many states, or many (processor, state) pairs, concurrently.
+
+        The results come in the order of what was given; one failure does not touch the others.
+        """
+        ...
+
+    async def clean_all_sessions(self) -> None:
+        """``clean_session`` for every active session."""
+        ...
+
+
+class RuntimeMixin(RuntimeCore):
+    """The part of ``Runtime`` that is made from ``RuntimeCore``."""
+
+    @abstractmethod
+    async def submit(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+    ) -> ExecutionHandle[StateT]:
+        """See ``RuntimeCore.submit``."""
+
+    async def execute(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+    ) -> ProcessorResult[StateT]:
+        """See ``Runtime.execute``."""
+        handle = await self.submit(processor, state, session_id)
+        try:
+            return await handle.result()
+        except trio.Cancelled:
+            with trio.move_on_after(CANCEL_GRACE, shield=True):
+                await handle.cancel()
+            raise
+
+    async def execute_in_session(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str
+    ) -> ProcessorResult[StateT]:
+        """See ``Runtime.execute_in_session``."""
+        return await self.execute(processor, state, session_id)
+
+    @overload
+    async def execute_many(
+        self,
+        processor: ProcessorRef[StateT],
+        states: Iterable[StateT],
+        session_id: str | None = None,
+    ) -> list[ProcessorResult[StateT]]: ...
+    @overload
+    async def execute_many(
+        self,
+        processor: Iterable[tuple[ProcessorRef[Any], Any]],
+        states: None = None,
+        session_id: str | None = None,
+    ) -> list[ProcessorResult[Any]]: ...
+    async def execute_many(
+        self, processor: Any, states: Any = None, session_id: str | None = None
+    ) -> list[ProcessorResult[Any]]:
+        """See ``Runtime.execute_many``."""
+        pairs: Sequence[tuple[ProcessorRef[Any], Any]]
+        if isinstance(processor, Processor | str):
+            pairs = [(processor, state) for state in states]
+        else:
+            pairs = list(processor)
+        results: list[ProcessorResult[Any] | None] = [None] * len(pairs)
+
+        refused: list[AM2ZError] = []
+
+        async def run(index: int, ref: ProcessorRef[Any], state: AppState) -> None:
+            try:
+                results[index] = await self.execute(ref, state, session_id)
+            except AM2ZError as error:  # a caller's mistake: it reads best outside a group
+                refused.append(error)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for index, (ref, state) in enumerate(pairs):
+                nursery.start_soon(run, index, ref, state)
+        if refused:
+            raise refused[0]
+        return [result for result in results if result is not None]
+
+    async def clean_all_sessions(self) -> None:
+        """See ``Runtime.clean_all_sessions``."""
+        for session_id in await self.active_sessions():
+            await self.clean_session(session_id)
+
+
+CANCEL_GRACE = 2.0
+"""How long a cancelled caller may take to tell the runtime so, in seconds."""
+
+
+def stopped_error(processor_name: str) -> RuntimeStoppedError:
+    """The error of an execution that a stopping runtime could not wait for."""
+    return RuntimeStoppedError(
+        f"the runtime stopped before {processor_name!r} was done; nothing was committed, "
+        "so it may be submitted again"
+    )

@@ -1,0 +1,185 @@
+"""Execution slots: how many run at once, who comes next, and who waits for whom.
+
+One rule keeps nested calls from a deadlock: *nobody waits holding a slot*. An execution that calls
+another gives its slot back and takes one again afterwards; those who come back go before those who
+have not begun, so that what is under way is finished first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+
+import trio
+
+from am2z.policy import QueueOptions
+from am2z.processor import Processor
+
+__all__ = ["Slot", "Slots"]
+
+
+class _Line:
+    """Those of one processor who wait for a slot, and how many have one."""
+
+    __slots__ = ("active", "options", "waiting")
+
+    def __init__(self, options: QueueOptions) -> None:
+        self.options = options
+        self.active = 0
+        self.waiting: deque[tuple[int, Slot]] = deque()
+
+    @property
+    def full(self) -> bool:
+        limit = self.options.concurrency
+        return limit is not None and self.active >= limit
+
+
+class Slots:
+    """``total`` slots, shared by processors with limits and priorities of their own.
+
+    Order: who resumes before who begins, then the higher priority, then who came first.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.active = 0
+        self.waiting = 0
+        self._lines: dict[str, _Line] = {}
+        self._resuming: deque[tuple[int, Slot]] = deque()
+        self._ticket = 0
+        self._freed = trio.lowlevel.ParkingLot()
+
+    def room(self, processor: Processor[object]) -> int:
+        """How many more executions of a processor could begin now."""
+        free = self.total - self.active
+        limit = processor.queue.concurrency
+        if limit is None:
+            return free
+        return min(free, limit - self._line(processor).active)
+
+    async def wait_for_room(self) -> None:
+        """Return when a slot is free and nobody who has begun waits for it."""
+        while self.active >= self.total or self._resuming:
+            await self._freed.park()
+
+    def _line(self, processor: Processor[object]) -> _Line:
+        line = self._lines.get(processor.name)
+        if line is None:
+            line = self._lines[processor.name] = _Line(processor.queue)
+        line.options = processor.queue  # a registration may have replaced the processor
+        return line
+
+    def _take(self, slot: Slot) -> bool:
+        """Give ``slot`` its place if it is free and nobody is before it."""
+        line = slot.line
+        if self.active >= self.total or line.full or self._resuming or line.waiting:
+            return False
+        self._grant(slot)
+        return True
+
+    def _grant(self, slot: Slot) -> None:
+        self.active += 1
+        slot.line.active += 1
+        slot.held = True
+
+    def _enqueue(self, slot: Slot, *, resuming: bool) -> None:
+        self._ticket += 1
+        (self._resuming if resuming else slot.line.waiting).append((self._ticket, slot))
+        self.waiting += not resuming
+
+    def _withdraw(self, slot: Slot, *, resuming: bool) -> None:
+        """Take a cancelled waiter out of its line."""
+        line = self._resuming if resuming else slot.line.waiting
+        for entry in line:
+            if entry[1] is slot:
+                line.remove(entry)
+                self.waiting -= not resuming
+                break
+
+    def _release(self, slot: Slot) -> None:
+        self.active -= 1
+        slot.line.active -= 1
+        slot.held = False
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give free slots to those who wait, best first."""
+        while self.active < self.total and (slot := self._next()) is not None:
+            self._grant(slot)
+            slot.wake()
+        if self.active < self.total and not self._resuming:
+            self._freed.unpark_all()
+
+    def _next(self) -> Slot | None:
+        for entry in self._resuming:
+            if not entry[1].line.full:
+                self._resuming.remove(entry)
+                return entry[1]
+        best: _Line | None = None
+        for line in self._lines.values():
+            if line.waiting and not line.full and (best is None or _before(line, best)):
+                best = line
+        if best is None:
+            return None
+        self.waiting -= 1
+        return best.waiting.popleft()[1]
+
+
+def _before(line: _Line, other: _Line) -> bool:
+    mine, theirs = line.options.priority, other.options.priority
+    return (-mine, line.waiting[0][0]) < (-theirs, other.waiting[0][0])
+
+
+class Slot:
+    """One execution's place among the ``Slots``."""
+
+    __slots__ = ("_task", "held", "line", "slots")
+
+    def __init__(self, slots: Slots, processor: Processor[object]) -> None:
+        self.slots = slots
+        self.line = slots._line(processor)  # noqa: SLF001 - two halves of one mechanism
+        self.held = False
+        self._task: trio.lowlevel.Task | None = None
+
+    def try_acquire(self) -> bool:
+        """Take a slot if that needs no waiting; answers whether."""
+        return self.slots._take(self)  # noqa: SLF001
+
+    async def acquire(self, *, resuming: bool = False) -> None:
+        """Wait for a slot. A cancelled wait leaves nothing behind."""
+        if self.held or self.try_acquire():
+            return
+        self.slots._enqueue(self, resuming=resuming)  # noqa: SLF001
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._task = None
+            self.slots._withdraw(self, resuming=resuming)  # noqa: SLF001
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def wake(self) -> None:
+        """Let the task that waits in ``acquire`` go on. Called by ``Slots``."""
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
+
+    def release(self) -> None:
+        """Give the slot to the next. No-op where none is held."""
+        if self.held:
+            self.slots._release(self)  # noqa: SLF001
+
+    async def __aenter__(self) -> Slot:
+        """Give the slot back for as long as the block waits for something."""
+        self.release()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take a slot again, before anybody who has not begun."""
+        await self.acquire(resuming=True)
