@@ -1,0 +1,63 @@
+"""What a server must be before work is entrusted to it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from am2z.errors import ConfigurationError, NetworkError
+
+if TYPE_CHECKING:
+    from .client import RedisClient
+
+__all__ = ["MINIMUM_VERSION", "check_server"]
+
+MINIMUM_VERSION = (6, 2)
+
+
+async def check_server(client: RedisClient) -> None:
+    """Refuse a server that is too old, or that evicts keys which nobody gave a time to live.
+
+    What the server does not tell (fakeredis has no ``INFO``, an access list may forbid it) is not
+    held against it. Raises ``ConfigurationError``; ``NetworkError`` when the connection breaks.
+    """
+    facts = await _facts(client)
+    version = facts.get("redis_version", "")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if len(numbers) == 2 and numbers < MINIMUM_VERSION:
+        wanted = ".".join(map(str, MINIMUM_VERSION))
+        raise ConfigurationError(
+            f"the Redis at {client.safe_url} is version {version}: use {wanted} or newer"
+        )
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy.startswith("allkeys-"):
+        raise ConfigurationError(
+            f"the Redis at {client.safe_url} has maxmemory-policy {policy}: when its memory is "
+            "full it would evict waiting work. Set it to noeviction (CONFIG SET maxmemory-policy "
+            "noeviction, and in redis.conf), or use another server"
+        )
+
+
+async def _facts(client: RedisClient) -> dict[str, str]:
+    """The lines of ``INFO``, and the eviction policy where only ``CONFIG GET`` tells it."""
+    facts: dict[str, str] = {}
+    pipe = client.pipeline()
+    pipe.call("INFO").call("CONFIG", "GET", "maxmemory-policy")
+    try:
+        info, config = await pipe.execute(idempotent=True)
+    except RedisConnectionError as error:
+        raise NetworkError(
+            f"Redis at {client.safe_url} went away while the client started: {error}",
+            client.safe_url,
+        ) from error
+    if isinstance(info, bytes):
+        for line in info.decode("utf-8", "replace").splitlines():
+            name, separator, value = line.partition(":")
+            if separator:
+                facts[name] = value
+    if not isinstance(config, RedisError) and config:
+        facts["maxmemory_policy"] = config[1].decode()
+    return facts

@@ -1,0 +1,276 @@
+"""One connection: an outbox, a queue of waiters, and the tasks that read, write and watch.
+
+Tasks of users never touch the wire. They put packed commands into the outbox and wait for the
+reply; the writer sends whatever has gathered in one piece, the reader hands replies out in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import trio
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+
+from .faults import ConnectionLostError
+from .resp import pack
+from .transport import WIRE_ERRORS, Wire, open_wire
+from .url import Target
+from .waiter import Waiter
+
+__all__ = ["Connection", "dial"]
+
+MAX_WAITERS = 8192
+"""So many commands may await their replies on one connection; further ones wait their turn."""
+MAX_OUTBOX_BYTES = 16 * 1024 * 1024
+"""So many bytes may await being sent; further commands wait their turn."""
+WATCH_TICKS = 5
+"""The watcher looks so many times in the span after which an unanswered command is given up."""
+
+
+class Connection:
+    """A connection that has shaken hands. ``run`` must be running for replies to come."""
+
+    __slots__ = (
+        "_fifo",
+        "_on_close",
+        "_outbox",
+        "_outbox_bytes",
+        "_reason",
+        "_room",
+        "_scope",
+        "_stall_limit",
+        "_wire",
+        "_writer",
+        "client_id",
+        "is_open",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        client_id: int | None,
+        *,
+        stall_limit: float | None,
+        on_close: Callable[[], None],
+    ) -> None:
+        self.client_id = client_id
+        """The server's number for this connection; ``None`` if it does not tell."""
+        self.is_open = True
+        self._wire = wire
+        self._on_close = on_close
+        self._stall_limit = stall_limit
+        self._fifo: deque[Waiter] = deque()
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._room = trio.lowlevel.ParkingLot()
+        self._writer: trio.lowlevel.Task | None = None
+        self._scope = trio.CancelScope()
+        self._reason: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command may be submitted now: open, and neither queue is full."""
+        return (
+            self.is_open and len(self._fifo) < MAX_WAITERS and self._outbox_bytes < MAX_OUTBOX_BYTES
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why the connection was given up; empty while it is open."""
+        return self._reason
+
+    async def room(self) -> None:
+        """Wait until a command may be submitted, or the connection is gone."""
+        while self.is_open and not self.is_ready:
+            await self._room.park()
+
+    def submit(self, data: bytes, waiter: Waiter) -> None:
+        """Queue a packed command; its reply will settle ``waiter``. Only while ``is_open``."""
+        self._fifo.append(waiter)
+        self._outbox.append(data)
+        self._outbox_bytes += len(data)
+        if (writer := self._writer) is not None:
+            self._writer = None
+            trio.lowlevel.reschedule(writer)
+
+    def drop(self, reason: str) -> None:
+        """Give the connection up: close it and fail whoever waits for a reply of it."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._reason = reason
+        self._wire.close()
+        self._scope.cancel()
+        self._on_close()
+        # What is still in the outbox never reached the wire, so it did not run for certain.
+        sent = len(self._fifo) - len(self._outbox)
+        for index, waiter in enumerate(self._fifo):
+            # An exception of its own for each: a shared one would gather every task's traceback.
+            waiter.settle(
+                ConnectionLostError(
+                    f"the connection to Redis was lost: {reason}", maybe_sent=index < sent
+                )
+            )
+        self._fifo.clear()
+        self._outbox.clear()
+        self._room.unpark_all()
+
+    async def run(self) -> None:
+        """Serve the connection until it is dropped. Cancelling this drops it."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._write)
+                    if self._stall_limit is not None:
+                        nursery.start_soon(self._watch, self._stall_limit)
+        finally:
+            self.drop("the client was closed")
+
+    async def _read(self) -> None:
+        receive, hand_out = self._wire.receive, self._hand_out
+        try:
+            while True:
+                hand_out(await receive())
+        except WIRE_ERRORS as error:
+            self.drop(_reason_of(error))
+
+    def _hand_out(self, replies: list[Any]) -> None:
+        fifo, reschedule = self._fifo, trio.lowlevel.reschedule
+        for reply in replies:
+            if not fifo:
+                self.drop("it sent a reply that nobody had asked for")
+                return
+            waiter = fifo[0]
+            if waiter.left:
+                waiter.collected.append(reply)
+                waiter.left -= 1
+                if waiter.left:
+                    continue
+                reply = waiter.collected  # noqa: PLW2901 - the list of them is the reply
+            fifo.popleft()
+            waiter.reply = reply
+            if (task := waiter.task) is not None:
+                waiter.task = None
+                reschedule(task)
+        if self._room:
+            self._room.unpark(count=len(replies))
+
+    async def _write(self) -> None:
+        send = self._wire.send
+        try:
+            while True:
+                if not self._outbox:
+                    self._writer = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._abort_writer)
+                    continue
+                batch = self._outbox
+                self._outbox = []
+                self._outbox_bytes = 0
+                await send(batch[0] if len(batch) == 1 else b"".join(batch))
+                if self._room:
+                    self._room.unpark_all()
+        except WIRE_ERRORS as error:
+            self.drop(_reason_of(error))
+
+    def _abort_writer(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def _watch(self, limit: float) -> None:
+        """Drop the connection when its oldest command got no reply for ``limit`` seconds.
+
+        Counted in ticks that this task really saw, not read off the clock: a process that was
+        stopped for a while and continued has not been ignored by the server.
+        """
+        oldest: Waiter | None = None
+        ticks = 0
+        while True:
+            await trio.sleep(limit / WATCH_TICKS)
+            head = self._fifo[0] if self._fifo else None
+            ticks = ticks + 1 if head is not None and head is oldest else 0
+            oldest = head
+            if ticks >= WATCH_TICKS:
+                self.drop(f"no reply within {limit:g} s")
+
+
+def _reason_of(error: Exception) -> str:
+    # A broken stream says nothing by itself; what broke it is its cause.
+    cause = error.__cause__
+    return str(cause if isinstance(cause, OSError) and not str(error) else error) or repr(error)
+
+
+async def dial(
+    target: Target,
+    *,
+    name: str,
+    on_connection: Callable[[int], None],
+    stall_limit: float | None = None,
+) -> Connection:
+    """Connect and shake hands: password, database, client name. The caller bounds the time.
+
+    Raises ``OSError`` or ``redis.exceptions.RedisError`` (``AuthenticationError`` for a refused
+    password), and whatever ``on_connection(1)`` raises.
+    """
+    wire = await open_wire(target)
+    counted = False
+    try:
+        on_connection(1)
+        counted = True
+        client_id = await _handshake(wire, target, name)
+    except BaseException:
+        wire.close()
+        if counted:
+            on_connection(-1)
+        raise
+    return Connection(wire, client_id, stall_limit=stall_limit, on_close=lambda: on_connection(-1))
+
+
+async def _handshake(wire: Wire, target: Target, name: str) -> int | None:
+    commands: list[tuple[Any, ...]] = []
+    if target.password is not None and not target.is_fake:
+        user = () if target.username is None else (target.username,)
+        commands.append(("AUTH", *user, target.password))
+    if target.db:
+        commands.append(("SELECT", target.db))
+    commands += [
+        ("CLIENT", "SETNAME", "".join(c if "!" <= c <= "~" else "_" for c in name)),
+        ("PING",),  # the one that a server which still loads its data set refuses
+        ("CLIENT", "ID"),
+    ]
+    await wire.send(b"".join(pack(command) for command in commands))
+    replies: list[Any] = []
+    refusal: RedisError | None = None
+    while len(replies) < len(commands):
+        try:
+            fresh = await wire.receive()
+        except WIRE_ERRORS as error:
+            # A server that is full or protected says so, and closes: what it said tells more.
+            raise refusal or error from None
+        for reply in fresh:
+            command = commands[min(len(replies), len(commands) - 1)]
+            replies.append(reply)
+            if isinstance(reply, RedisError):
+                refusal = refusal or reply
+                if not _may_be_denied(command, reply):
+                    raise reply
+    client_id = replies[-1]
+    return client_id if isinstance(client_id, int) else None
+
+
+def _may_be_denied(command: tuple[Any, ...], error: RedisError) -> bool:
+    """Whether the connection is good all the same: a name and an id are not worth failing for."""
+    if isinstance(error, AuthenticationError | AuthorizationError | BusyLoadingError):
+        return False
+    if command[0] in ("CLIENT", "PING"):
+        return isinstance(error, NoPermissionError | ResponseError)
+    return False

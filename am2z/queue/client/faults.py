@@ -1,0 +1,23 @@
+"""The client's own errors: both are a ``redis.exceptions.ConnectionError``."""
+
+from __future__ import annotations
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+__all__ = ["ClientClosedError", "ConnectionLostError"]
+
+
+class ConnectionLostError(RedisConnectionError):
+    """The connection went away before the reply came.
+
+    ``maybe_sent`` tells whether the server may have run the command: if it is false, the command
+    certainly did not run, and the client has tried it again by itself for as long as it may.
+    """
+
+    def __init__(self, message: str, *, maybe_sent: bool) -> None:
+        super().__init__(message)
+        self.maybe_sent = maybe_sent
+
+
+class ClientClosedError(RedisConnectionError):
+    """The client was used after the ``async with open_client(...)`` that owned it had ended."""

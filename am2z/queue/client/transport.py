@@ -1,0 +1,136 @@
+"""Reaching the server: TCP, TLS or a Unix socket, as one small interface for the connection.
+
+``Wire`` is the seam between the client and the network. Everything above it is the same for a
+socket and for fakeredis in the same process (``fake.py``).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any, Protocol
+
+import trio
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse
+
+from am2z.errors import ConfigurationError
+
+from .resp import INCOMPLETE, new_reader
+from .url import Target
+
+__all__ = ["WIRE_ERRORS", "SocketWire", "Wire", "open_wire"]
+
+WIRE_ERRORS = (
+    OSError,  # ssl.SSLError is one
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    RedisConnectionError,
+    InvalidResponse,
+)
+"""What sending and receiving may raise when the connection is of no more use."""
+
+
+class Wire(Protocol):
+    """Bytes of commands in, replies out."""
+
+    async def send(self, data: bytes) -> None:
+        """Send packed commands. Raises one of ``WIRE_ERRORS``."""
+
+    async def receive(self) -> list[Any]:
+        """Wait for replies and give all that are there, at least one, in order.
+
+        An error reply is an exception object of ``redis.exceptions``. Raises one of
+        ``WIRE_ERRORS`` when the connection is broken or its other end closed it.
+        """
+
+    def close(self) -> None:
+        """Close at once, without waiting. Later calls do nothing."""
+
+
+class SocketWire:
+    """A wire over a byte stream of trio."""
+
+    __slots__ = ("_reader", "_socket", "_stream")
+
+    def __init__(self, stream: trio.abc.Stream, raw: trio.SocketStream) -> None:
+        self._stream = stream
+        self._socket = raw.socket
+        self._reader = new_reader()
+
+    async def send(self, data: bytes) -> None:
+        await self._stream.send_all(data)
+
+    async def receive(self) -> list[Any]:
+        reader = self._reader
+        while True:
+            data = await self._stream.receive_some(65536)
+            if not data:
+                raise RedisConnectionError("the server closed the connection")
+            reader.feed(data)
+            replies: list[Any] = []
+            while (reply := reader.gets()) is not INCOMPLETE:
+                replies.append(reply)
+            if replies:
+                return replies
+
+    def close(self) -> None:
+        # Straight at the socket: a stream's aclose() is a checkpoint, and TLS would say good-bye
+        # to a peer that may be gone.
+        self._socket.close()
+
+
+async def open_wire(target: Target) -> Wire:
+    """Connect to ``target``. Raises ``OSError``; the caller bounds the time."""
+    if target.is_fake:
+        from .fake import FakeWire  # noqa: PLC0415 - fakeredis is only for those who ask for it
+
+        return FakeWire(target)
+    if target.scheme == "unix":
+        raw = await trio.open_unix_socket(target.path)
+        return SocketWire(raw, raw)
+    raw = await trio.open_tcp_stream(target.host, target.port)
+    # An idle connection whose other end vanished is found out by the kernel; a busy one by the
+    # deadline on its oldest command.
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if target.scheme != "rediss":
+        return SocketWire(raw, raw)
+    try:
+        stream = trio.SSLStream(raw, tls_context(target), server_hostname=target.host)
+        await stream.do_handshake()
+    except BaseException:
+        raw.socket.close()
+        raise
+    return SocketWire(stream, raw)
+
+
+_CERT_REQS = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+
+
+def tls_context(target: Target) -> ssl.SSLContext:
+    """The TLS settings that the URL's ``ssl_*`` options ask for; by default everything is checked.
+
+    Raises ``ConfigurationError`` for an unknown value and for a file that cannot be read.
+    """
+    options = target.tls
+    wanted = options.get("ssl_cert_reqs", "required").lower()
+    if wanted not in _CERT_REQS:
+        raise ConfigurationError(
+            f"ssl_cert_reqs={wanted!r} in {target.safe_url!r}: use one of {', '.join(_CERT_REQS)}"
+        )
+    try:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        check = options.get("ssl_check_hostname", "true").lower() not in ("0", "false", "no")
+        context.check_hostname = check and wanted != "none"
+        context.verify_mode = _CERT_REQS[wanted]
+        if certificate := options.get("ssl_certfile"):
+            context.load_cert_chain(certificate, options.get("ssl_keyfile"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the TLS files of {target.safe_url!r} cannot be used: {error}"
+        ) from error
+    return context
