@@ -1,0 +1,268 @@
+"""The protocol of the queue: one typed method for each script.
+
+A method says what it sends and what comes back; what the scripts do is written at the head of each
+``scripts/*.lua``. Names of processors, sessions, runtimes and locks may hold anything: they are
+encoded here and nowhere else. Times are seconds.
+
+The scripts whose repetition changes nothing are marked idempotent: a client may send those again
+when a reply was lost. The others (``claim``, ``emit``, ``state_set``) it must not. A claim whose
+reply was lost comes back when its lease ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from am2z.queue.keys import encode
+from am2z.queue.upkeep import Arg, Reclaimed, ScriptRunner, StateWrite, Upkeep, ms, seconds
+from am2z.queue.wire import (
+    AckAnswer,
+    Acked,
+    CancelAnswer,
+    Claimed,
+    Claims,
+    EnqueueAnswer,
+    Enqueued,
+    Look,
+    NackAnswer,
+    Status,
+    Why,
+    WireError,
+    as_bytes,
+    as_enum,
+    as_int,
+    as_list,
+    as_name,
+    as_session,
+    as_text,
+    parse_finished,
+)
+
+__all__ = ["Parent", "Protocol", "Reclaimed", "ScriptRunner", "StateWrite", "WireError"]
+
+MOST_AT_ONCE = 1000
+"""The most executions that one claim may ask for: Lua cannot pass many more arguments at once."""
+
+
+class Parent(NamedTuple):
+    """The execution that calls another one, and a hash of the call (processor and input)."""
+
+    id: str
+    fence: int
+    call_hash: str
+
+
+class Protocol(Upkeep):
+    """Everything that a runtime says to Redis by script, for one shard of a namespace.
+
+    ``result_ttl``: seconds for which a finished execution is remembered: its result can be read
+    and its id is not run again. ``session_ttl``: seconds for which a stopped session stays refused,
+    None until it is forgotten.
+
+    Every method raises what the client raises, and ``WireError`` for a reply that no script writes.
+
+    Example::
+
+        protocol = Protocol(client, Keys("shop"))
+        await protocol.enqueue("id1", "greet", b"...", reply_to=runtime_id)
+        claims = await protocol.claim(runtime_id, [("greet", 1)], total=1, lease=10.0)
+    """
+
+    async def enqueue(
+        self,
+        execution_id: str,
+        processor: str,
+        payload: bytes,
+        *,
+        session_id: str | None = None,
+        delay: float = 0.0,
+        max_deliveries: int = 3,
+        reply_to: str | None = None,
+        max_queue: int = 0,
+        need_served: bool = False,
+        parent: Parent | None = None,
+    ) -> Enqueued:
+        """Accept an execution. The id makes it safe to ask twice: it runs once.
+
+        ``reply_to`` is the runtime whose inbox gets the result. ``max_queue`` (0: no limit) refuses
+        it when so many wait for the processor; ``need_served`` when no living runtime serves it.
+        """
+        above: tuple[Arg, ...] = ("", "", "")
+        if parent is not None:
+            above = (encode(parent.id), parent.fence, parent.call_hash)
+        reply = as_list(
+            await self._run(
+                "enqueue",
+                encode(execution_id),
+                encode(processor),
+                _group(session_id),
+                payload,
+                ms(delay),
+                max_deliveries,
+                "" if reply_to is None else encode(reply_to),
+                max_queue,
+                int(need_served),
+                *above,
+                idempotent=True,
+            ),
+            at_least=1,
+        )
+        answer = as_enum(EnqueueAnswer, reply[0])
+        if answer in (EnqueueAnswer.OK, EnqueueAnswer.FULL):
+            return Enqueued(answer, as_int(as_list(reply, at_least=2)[1]))
+        if answer is EnqueueAnswer.FINISHED:
+            return Enqueued(answer, finished=parse_finished(as_list(reply, at_least=2)[1]))
+        return Enqueued(answer)
+
+    async def claim(
+        self, runtime_id: str, wants: Iterable[tuple[str, int]], *, total: int, lease: float
+    ) -> Claims:
+        """Take at most ``total`` executions, of each processor at most so many, under leases.
+
+        ``wants`` is in order of preference. Ask for no more than is started at once.
+        """
+        args: list[Arg] = []
+        for processor, most in wants:
+            args += (encode(processor), most)
+        reply = as_list(
+            await self._run(
+                "claim",
+                encode(runtime_id),
+                ms(lease),
+                self._result_ttl,
+                min(total, MOST_AT_ONCE),
+                *args,
+            ),
+            at_least=1,
+        )
+        return Claims([_claimed(item) for item in reply[1:]], seconds(reply[0]))
+
+    async def heartbeat(self, held: Iterable[tuple[str, int]], lease: float) -> list[str]:
+        """Renew the leases of what is held, as ``(id, fence)``; gives the ids that are lost."""
+        args: list[Arg] = [ms(lease)]
+        for execution_id, fence in held:
+            args += (encode(execution_id), fence)
+        reply = await self._run("heartbeat", *args, idempotent=True)
+        return [as_name(lost) for lost in as_list(reply)]
+
+    async def ack(
+        self,
+        execution_id: str,
+        fence: int,
+        *,
+        success: bool,
+        body: bytes,
+        event_data: bytes = b"",
+        state: StateWrite | None = None,
+    ) -> Acked:
+        """Report the end of a run; ``state`` is committed with it, if it runs in a session."""
+        reply = as_list(
+            await self._run(
+                "ack",
+                encode(execution_id),
+                fence,
+                Status.DONE.value if success else Status.FAILED.value,
+                body,
+                self._result_ttl,
+                event_data,
+                *(() if state is None else state.args()),
+                idempotent=True,
+            ),
+            at_least=1,
+        )
+        answer = as_enum(AckAnswer, reply[0])
+        if answer in (AckAnswer.OK, AckAnswer.ALREADY):
+            return Acked(answer, as_int(as_list(reply, at_least=2)[1]))
+        return Acked(answer)
+
+    async def nack(
+        self,
+        execution_id: str,
+        fence: int,
+        *,
+        retry: bool,
+        delay: float = 0.0,
+        event_data: bytes = b"",
+    ) -> NackAnswer:
+        """Give an execution back: ``retry`` begins its next attempt, else it was not counted."""
+        reply = await self._run(
+            "nack",
+            encode(execution_id),
+            fence,
+            "retry" if retry else "return",
+            ms(delay),
+            event_data,
+            self._result_ttl,
+            idempotent=True,
+        )
+        return as_enum(NackAnswer, reply)
+
+    async def cancel(self, execution_id: str) -> CancelAnswer:
+        """End an execution and its children at once; a worker that runs it is told."""
+        reply = await self._run(
+            "cancel", encode(execution_id), self._result_ttl, Why.CANCELLED.value, idempotent=True
+        )
+        return as_enum(CancelAnswer, reply)
+
+    async def emit(
+        self,
+        execution_id: str,
+        fence: int,
+        kind: str,
+        data: bytes = b"",
+        *,
+        name: str = "",
+        progress: float | None = None,
+    ) -> bool:
+        """Publish an event (``progress`` or ``custom``) of an execution that we run.
+
+        False if it is not ours any more: nothing was published.
+        """
+        percent = "" if progress is None else repr(float(progress))
+        reply = await self._run("emit", encode(execution_id), fence, kind, name, data, percent)
+        return as_text(reply) == "ok"
+
+    async def emit_runtime(self, name: str, data: bytes = b"") -> None:
+        """Publish an event of a runtime."""
+        await self._run("emit", "", "", "runtime", name, data, "")
+
+    async def look(self, execution_ids: Sequence[str], *, whole: bool = False) -> list[Look]:
+        """Where executions stand, in the order asked; ``whole`` reads long results too."""
+        if not execution_ids:
+            return []
+        reply = as_list(
+            await self._run("look", int(whole), *map(encode, execution_ids), idempotent=True),
+            multiple_of=2,
+            at_least=2 * len(execution_ids),
+        )
+        pairs = zip(execution_ids, reply[::2], reply[1::2], strict=True)
+        return [_look(execution_id, status, detail) for execution_id, status, detail in pairs]
+
+
+def _group(session_id: str | None) -> str:
+    return "" if session_id is None else encode(session_id)
+
+
+def _claimed(item: object) -> Claimed:
+    parts = as_list(item, at_least=7)
+    return Claimed(
+        as_name(parts[0]),
+        as_int(parts[1]),
+        as_int(parts[2]),
+        as_int(parts[3]),
+        as_name(parts[4]),
+        as_session(parts[5]),
+        as_bytes(parts[6]),
+    )
+
+
+def _look(execution_id: str, raw_status: object, detail: object) -> Look:
+    status = as_enum(Status, raw_status)
+    if status in (Status.DONE, Status.FAILED):
+        return Look(execution_id, status, finished=parse_finished(detail))
+    text = as_text(detail)
+    try:
+        return Look(execution_id, status, float(text) if text else None)
+    except ValueError as error:
+        raise WireError(f"expected a progress, Redis answered {text!r:.80}") from error

@@ -1,0 +1,13 @@
+-- Ends an execution at once, with its children. Safe to send again.
+-- KEYS  prefix
+-- ARGV  id result_ttl_ms why(cancelled)
+-- Answers 'ok' (it is cancelled now) · 'absent' · 'finished' (it had ended in another way)
+--@include finish
+local id = ARGV[1]
+local job = load(id)
+if not job then return 'absent' end
+if not live(job) then
+  return call('HGET', P .. 'j:' .. id, 'y') == ARGV[3] and 'ok' or 'finished'
+end
+evict(id, job, ARGV[3], ARGV[2])
+return 'ok'

@@ -1,0 +1,55 @@
+-- Stops a session: refuses new work for it and finishes what it has, a batch for each call. Call it until
+-- `more` is 0. If the caller dies in between, the session is the first that expired_sessions names.
+-- Safe to send again.
+-- KEYS  prefix
+-- ARGV  group limit result_ttl_ms session_ttl_ms (0: until it is forgotten)
+-- Answers {finished, more (1 or 0)}
+--@include finish
+local group, left, ttl, keep = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local key = P .. 's:' .. group
+local flags = call('HMGET', key, 'stopped', 'created')
+if flags[1] == '2' then return {0, 0} end
+if not flags[1] then
+  call('HSET', key, 'stopped', '1')
+  if flags[2] then event('stopped', nil, nil, group) end
+end
+
+for _, id in ipairs(call('SRANDMEMBER', P .. 'sj:' .. group, left)) do
+  left = left - 1
+  local job = load(id)
+  if live(job) then
+    evict(id, job, 'stopped', ttl)
+  else
+    call('SREM', P .. 'sj:' .. group, id)
+  end
+end
+
+for _, field in ipairs(call('HKEYS', key)) do
+  local proc = string.match(field, '^w:(.*)$')
+  local list = proc and P .. 'w:' .. proc .. ':' .. group
+  local n = proc and math.min(left, call('LLEN', list)) or 0
+  if n > 0 then
+    left = left - n
+    local ids = call('LRANGE', list, -n, -1)
+    call('LTRIM', list, 0, -n - 1)
+    for i = n, 1, -1 do
+      local job = load(ids[i])
+      if job and job.t == 'w' then
+        finish(ids[i], job, 'F', 'stopped', '', ttl)
+          end
+    end
+    if call('EXISTS', list) == 0 then leave_ring(proc, group) end
+  end
+end
+
+if left <= 0 then
+  call('ZADD', P .. 'sessions', 0, group)
+  return {ended, 1}
+end
+call('HSET', key, 'stopped', '2')
+call('ZREM', P .. 'sessions', group)
+if keep > 0 then
+  call('PEXPIRE', key, keep)
+  call('PEXPIRE', P .. 'st:' .. group, keep)
+end
+return {ended, 0}
