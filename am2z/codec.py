@@ -24,6 +24,7 @@ from am2z.typenames import type_name
 
 __all__ = [
     "checksum",
+    "copy_mapping",
     "copy_state",
     "decode_error",
     "decode_mapping",
@@ -132,6 +133,11 @@ def decode_mapping(data: bytes) -> dict[str, Any]:
         return _mapping_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateCorruptError(f"{len(data)} bytes that are no message of AM2Z: {error}") from error
+
+
+def copy_mapping(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What arrives when event data crosses a boundary; raises as ``encode_mapping`` does."""
+    return decode_mapping(encode_mapping(data))
 
 
 def _make_decoder(cls: type) -> msgspec.msgpack.Decoder[Any]:

@@ -36,15 +36,15 @@ class Delivery:
 class ContextHost(Protocol):
     """What a runtime does for the contexts of its executions."""
 
-    async def call(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
+    async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
         """Run the processor ``name`` as a child of ``ctx``'s execution."""
         ...
 
-    def emit(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
+    def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
         """Emit an event of ``ctx``'s execution."""
         ...
 
-    def update_progress(self, ctx: Context, percent: float) -> Delivery:
+    def progress_from(self, ctx: Context, percent: float) -> Delivery:
         """Note how far ``ctx``'s execution is."""
         ...
 
@@ -147,7 +147,7 @@ class Context:
         """
         name = processor.name if isinstance(processor, Processor) else processor
         check_name(name, "processor")
-        return await self._host.call(self, name, state)
+        return await self._host.call_from(self, name, state)
 
     def emit(self, event: str, data: Mapping[str, Any] | None = None) -> Delivery:
         """Emit an event of your own; ``data`` must be able to cross the wire.
@@ -158,7 +158,7 @@ class Context:
         check_event_name(event)
         if self._ended:
             return Delivery(trio.lowlevel.checkpoint)
-        return self._host.emit(self, event, check_event_data(data))
+        return self._host.emit_from(self, event, check_event_data(data))
 
     def update_progress(self, percent: float) -> Delivery:
         """Say how far this execution is, from 0 to 100. Raises ``ValidationError`` otherwise."""
@@ -168,7 +168,7 @@ class Context:
             raise ValidationError("percent", "give a number from 0 to 100", percent)
         if self._ended:
             return Delivery(trio.lowlevel.checkpoint)
-        return self._host.update_progress(self, percent)
+        return self._host.progress_from(self, percent)
 
     def end(self) -> None:
         """The attempt is over: what is emitted from now on is dropped. Called by the executor."""

@@ -8,7 +8,6 @@ have not begun, so that what is under way is finished first.
 from __future__ import annotations
 
 from collections import deque
-from types import TracebackType
 
 import trio
 
@@ -27,6 +26,11 @@ class _Line:
         self.options = options
         self.active = 0
         self.waiting: deque[tuple[int, Slot]] = deque()
+
+    @property
+    def depth(self) -> int:
+        """How many wait here."""
+        return len(self.waiting)
 
     @property
     def full(self) -> bool:
@@ -69,10 +73,12 @@ class Slots:
         line.options = processor.queue  # a registration may have replaced the processor
         return line
 
-    def _take(self, slot: Slot) -> bool:
+    def _take(self, slot: Slot, *, resuming: bool) -> bool:
         """Give ``slot`` its place if it is free and nobody is before it."""
         line = slot.line
-        if self.active >= self.total or line.full or self._resuming or line.waiting:
+        if self.active >= self.total or line.full or self._resuming:
+            return False
+        if line.waiting and not resuming:
             return False
         self._grant(slot)
         return True
@@ -141,13 +147,16 @@ class Slot:
         self.held = False
         self._task: trio.lowlevel.Task | None = None
 
-    def try_acquire(self) -> bool:
+    def try_acquire(self, *, resuming: bool = False) -> bool:
         """Take a slot if that needs no waiting; answers whether."""
-        return self.slots._take(self)  # noqa: SLF001
+        return self.slots._take(self, resuming=resuming)  # noqa: SLF001
 
     async def acquire(self, *, resuming: bool = False) -> None:
-        """Wait for a slot. A cancelled wait leaves nothing behind."""
-        if self.held or self.try_acquire():
+        """Wait for a slot. A cancelled wait leaves nothing behind.
+
+        ``resuming`` puts those who gave their slot back before all who have not begun.
+        """
+        if self.held or self.try_acquire(resuming=resuming):
             return
         self.slots._enqueue(self, resuming=resuming)  # noqa: SLF001
         self._task = trio.lowlevel.current_task()
@@ -169,17 +178,3 @@ class Slot:
         """Give the slot to the next. No-op where none is held."""
         if self.held:
             self.slots._release(self)  # noqa: SLF001
-
-    async def __aenter__(self) -> Slot:
-        """Give the slot back for as long as the block waits for something."""
-        self.release()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take a slot again, before anybody who has not begun."""
-        await self.acquire(resuming=True)

@@ -1,0 +1,214 @@
+"""One attempt of a processor, the same in every runtime: deadline, capture, by value.
+
+The runtimes decide *when* an attempt happens and what becomes of its outcome; how it happens is
+decided here, so that it cannot differ between them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Generic
+
+import msgspec
+import trio
+
+from am2z.codec import copy_state, decode_state, encode_state
+from am2z.context import Context, ThreadContext
+from am2z.errors import AM2ZError, ConfigurationError, ExecutionTimeoutError, to_am2z_error
+from am2z.policy import RetryPolicy
+from am2z.processor import Processor
+from am2z.result import ExecutionMetadata, Failure, ProcessorResult, Success
+from am2z.state import AppState, StateMetadata, StateT
+
+__all__ = ["Outcome", "attempt", "run_step"]
+
+NO_RETRY = RetryPolicy(max_attempts=1)
+
+
+class Outcome(Generic[StateT]):
+    """How one attempt ended: a new state, or an error with what was done by then."""
+
+    __slots__ = ("completed_steps", "elapsed", "error", "partial", "state")
+
+    def __init__(
+        self,
+        state: StateT | None,
+        error: AM2ZError | None = None,
+        *,
+        partial: StateT | None = None,
+        completed_steps: int = 0,
+        elapsed: float = 0.0,
+    ) -> None:
+        self.state = state
+        self.error = error
+        self.partial = partial
+        self.completed_steps = completed_steps
+        self.elapsed = elapsed
+
+    def seal(self, limit: int) -> bytes | None:
+        """The bytes of the new state. What cannot cross the wire turns this into a failure."""
+        if self.state is None:
+            return None
+        try:
+            data = encode_state(self.state, limit)
+            decode_state(type(self.state), data)  # what cannot be read back has not crossed
+        except AM2ZError as error:
+            self.state, self.error = None, error
+            return None
+        return data
+
+    async def next_delay(self, processor: Processor[Any], attempt: int) -> float | None:
+        """Seconds until this failure is tried again, or ``None`` if it is final.
+
+        A hook of the policy that raises makes the failure final: its error becomes the outcome's,
+        caused by the one it was asked about.
+        """
+        if self.error is None:
+            return None
+        try:
+            return await (processor.retry or NO_RETRY).next_delay(self.error, attempt)
+        except Exception as hook_error:
+            broken = ConfigurationError(
+                f"a retry hook of processor {processor.name!r} raised "
+                f"{type(hook_error).__name__}: {hook_error}"
+            )
+            self.error = broken.with_cause(self.error)
+            return None
+
+
+async def attempt(processor: Processor[StateT], state: StateT, ctx: Context) -> Outcome[StateT]:
+    """Run ``processor`` once on ``state``, until ``ctx.deadline`` at the latest.
+
+    ``state`` must be the attempt's own copy. Whatever the processor raises or returns becomes an
+    ``Outcome``; only cancellation from outside passes through.
+    """
+    started = trio.current_time()
+    scope = trio.CancelScope(deadline=ctx.deadline)
+    outcome: Outcome[StateT]
+    try:
+        with scope:
+            outcome = _judge(processor, state, await _call(processor, state, ctx))
+        if scope.cancelled_caught:
+            outcome = Outcome(None, _timeout_error(processor, started, ctx))
+    except Exception as error:
+        outcome = Outcome(None, _adopt(error, processor))
+    finally:
+        ctx.end()
+    outcome.elapsed = trio.current_time() - started
+    return outcome
+
+
+async def _call(processor: Processor[StateT], state: StateT, ctx: Context) -> Any:
+    if processor.in_thread:
+        # The thread may outlive its deadline (a thread cannot be stopped); its answer is dropped.
+        return await trio.to_thread.run_sync(
+            processor.fn, state, ThreadContext(ctx), abandon_on_cancel=True
+        )
+    answer: Any = processor.fn(state, ctx)
+    return await answer
+
+
+def _judge(processor: Processor[StateT], given: StateT, answer: Any) -> Outcome[StateT]:
+    """The outcome that a processor's answer means."""
+    if isinstance(answer, Success):
+        answer = answer.state
+    if isinstance(answer, AppState):
+        return Outcome(_advance(given, answer))  # type: ignore[arg-type]  # checked on encoding
+    if isinstance(answer, Failure):
+        return Outcome(
+            None,
+            _adopt(answer.error, processor),
+            partial=answer.state,
+            completed_steps=answer.completed_steps,
+        )
+    if isinstance(answer, ProcessorResult):
+        if answer.error is None:
+            return Outcome(_advance(given, answer.state))
+        return Outcome(None, answer.error)
+    return Outcome(
+        None,
+        ConfigurationError(
+            f"processor {processor.name!r} returned {type(answer).__name__}; return the new state, "
+            "Success(state) or Failure(error)"
+        ),
+    )
+
+
+def _advance(given: StateT, new: StateT) -> StateT:
+    """``new`` with a version beyond that of ``given``, in the same session.
+
+    A processor may build its answer from nothing; versions grow all the same.
+    """
+    old, now = given.metadata, new.metadata
+    if now.version > old.version and now.session_id == old.session_id:
+        return new
+    metadata = StateMetadata(
+        version=max(now.version, old.version + 1),
+        session_id=old.session_id,
+        created_at=min(old.created_at, now.created_at),
+        last_updated=max(old.last_updated, now.last_updated),
+    )
+    return msgspec.structs.replace(new, metadata=metadata)
+
+
+def _adopt(error: BaseException, processor: Processor[Any]) -> AM2ZError:
+    """The error of ours that stands for whatever a processor raised."""
+    if isinstance(error, Failure):
+        error = error.error
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a nursery wraps even a single error
+    return to_am2z_error(error, where=f"processor {processor.name!r}")
+
+
+def _timeout_error(processor: Processor[Any], started: float, ctx: Context) -> AM2ZError:
+    allowed = max(ctx.deadline - started, 0.0)
+    return ExecutionTimeoutError(
+        f"processor {processor.name!r} hit its timeout of {allowed:.3g} s; give it a larger "
+        "`timeout`, or make it do less",
+        context={"timeout": allowed, "attempt": ctx.metadata.attempt},
+    )
+
+
+async def run_step(
+    ctx: Context, step: Processor[StateT] | str, state: StateT, label: str
+) -> ProcessorResult[StateT]:
+    """One step of a composition: a ``Processor`` runs in place, a name is called where it lives.
+
+    In place, the step's own timeout and retry policy hold, inside the deadline of ``ctx``.
+    """
+    if isinstance(step, str):
+        return await ctx.call(step, state)
+    number = 0
+    while True:
+        number += 1
+        deadline = trio.current_time() + step.timeout if step.timeout else ctx.deadline
+        inner = ctx.step(step, label, number, deadline)
+        inner.metadata = _stamped(inner.metadata)
+        outcome = await attempt(step, copy_state(state), inner)
+        delay = await outcome.next_delay(step, number)
+        if delay is None:
+            return to_result(outcome, state, inner.metadata)
+        await trio.sleep(delay)
+
+
+def to_result(
+    outcome: Outcome[StateT], given: StateT, metadata: ExecutionMetadata
+) -> ProcessorResult[StateT]:
+    """An outcome as the caller sees it."""
+    if outcome.completed_steps:
+        metadata = msgspec.structs.replace(metadata, completed_steps=outcome.completed_steps)
+    if outcome.error is None and outcome.state is not None:
+        return ProcessorResult(
+            success=True, state=outcome.state, execution_time=outcome.elapsed, metadata=metadata
+        )
+    return ProcessorResult(
+        success=False,
+        state=outcome.partial if outcome.partial is not None else given,
+        error=outcome.error,
+        execution_time=outcome.elapsed,
+        metadata=metadata,
+    )
+
+
+def _stamped(metadata: ExecutionMetadata) -> ExecutionMetadata:
+    return msgspec.structs.replace(metadata, started_at=time.time())

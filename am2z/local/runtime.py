@@ -1,0 +1,437 @@
+"""The runtime that runs processors in this process, on trio."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import trio
+
+from am2z.base import BaseRuntime, Request, call_too_deep, session_stopped, wall_clock
+from am2z.capabilities import Capability
+from am2z.codec import checksum, copy_mapping, decode_state, encode_state
+from am2z.config import RuntimeConfig
+from am2z.context import Context, Delivery
+from am2z.errors import (
+    AM2ZError,
+    ExecutionCancelledError,
+    ProcessorNotFoundError,
+)
+from am2z.events import Event, EventType
+from am2z.executor import Outcome, attempt, to_result
+from am2z.ids import check_name
+from am2z.local.execution import Execution
+from am2z.local.handle import LocalHandle
+from am2z.local.sessions import SessionTable
+from am2z.local.state import LocalStateManager
+from am2z.processor import Processor
+from am2z.resources import ResourceLimits
+from am2z.result import ExecutionMetadata, ProcessorResult
+from am2z.runtime import ProcessorRef, stopped_error
+from am2z.slots import Slot, Slots
+from am2z.state import StateT
+from am2z.stats import QueueStats, RuntimeStats
+
+__all__ = ["LocalRuntime"]
+
+
+class LocalRuntime(BaseRuntime):
+    """Runs processors in this process. The twin of ``QueueRuntime`` that you test with.
+
+    ::
+
+        async with LocalRuntime() as runtime:
+            runtime.register(price)
+            result = await runtime.execute(price, Order(items=["chair"]))
+    """
+
+    component: ClassVar[str] = "local_runtime"
+    capabilities = frozenset({Capability.PRIORITY, Capability.VIRTUAL_TIME})
+
+    def __init__(
+        self, *, config: RuntimeConfig | None = None, limits: ResourceLimits | None = None
+    ) -> None:
+        super().__init__(config=config, limits=limits)
+        self._store = LocalStateManager(
+            max_bytes=self.config.max_payload_bytes, ttl=self.config.state_ttl
+        )
+        self._sessions = SessionTable(self.limits.session_ttl)
+        self._slots = Slots(self.config.concurrency)
+        self._executions: dict[str, Execution] = {}
+        self._all_done = trio.lowlevel.ParkingLot()
+        self._completed: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+        self._fence = 0
+
+    @property
+    def state(self) -> LocalStateManager:
+        """See ``RuntimeCore.state``."""
+        return self._store
+
+    # --- work
+
+    async def execute(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+    ) -> ProcessorResult[StateT]:
+        """See ``Runtime.execute``. Runs in the caller's own task: its cancellation is the work's."""
+        self._require_started()
+        request = self._admit(processor, state, session_id)
+        execution = self._begin(request)
+        if isinstance(execution, AM2ZError):
+            await trio.lowlevel.checkpoint()
+            return _refused(request, execution)
+        return await self._run(execution)
+
+    async def submit(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+    ) -> LocalHandle[StateT]:
+        """See ``RuntimeCore.submit``."""
+        self._require_started()
+        request = self._admit(processor, state, session_id)
+        execution = self._begin(request)
+        if isinstance(execution, AM2ZError):
+            handle = LocalHandle[StateT](request.execution_id, None)
+            handle.resolve(_refused(request, execution))
+            await trio.lowlevel.checkpoint()
+            return handle
+        handle = LocalHandle[StateT](request.execution_id, execution)
+
+        async def run() -> None:
+            handle.resolve(await self._run(execution))
+
+        assert self._nursery is not None
+        self._nursery.start_soon(run, name=f"execution {request.execution_id}")
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return handle
+
+    def _begin(
+        self, request: Request[Any], *, depth: int = 0, deadline: float = math.inf
+    ) -> Execution | AM2ZError:
+        """A live execution, or the reason why there is none."""
+        processor = self._registry.find(request.name)
+        if processor is None:
+            return ProcessorNotFoundError(request.name, self._registry.names())
+        session = None
+        if request.is_named and self._sessions.is_stopped(request.session_id):
+            return session_stopped(request.session_id)
+        slot = Slot(self._slots, processor)
+        try:
+            self.resources.check_process()
+            if depth == 0 and self._slots.room(processor) <= 0:
+                self.resources.check_queue(request.name, slot.line.depth)
+        except AM2ZError as error:
+            return error
+        if request.is_named:
+            session, is_new = self._sessions.open(request.session_id)
+            self.resources.register_session(request.session_id)
+            if is_new:
+                self._publish(EventType.SESSION_CREATED, "", request.session_id, "", {})
+        execution = Execution(request, processor, slot, session, depth=depth, deadline=deadline)
+        self._executions[request.execution_id] = execution
+        if session is not None:
+            session.live.add(execution)
+        return execution
+
+    async def _run(self, execution: Execution) -> ProcessorResult[Any]:
+        """An execution from its wait for a slot to its end."""
+        try:
+            with execution.scope:
+                return await self._attempts(execution)
+            assert execution.verdict is not None
+            return self._fail(execution, Outcome(None, execution.verdict))
+        except BaseException:
+            # The caller was cancelled, and its work with it: leave a true record.
+            self._fail(
+                execution, Outcome(None, ExecutionCancelledError("the caller was cancelled"))
+            )
+            raise
+        finally:
+            execution.slot.release()
+            self._executions.pop(execution.request.execution_id, None)
+            if execution.session is not None:
+                execution.session.live.discard(execution)
+            self.resources.update_queue_size(execution.request.name, execution.slot.line.depth)
+            if not self._executions:
+                self._all_done.unpark_all()
+
+    async def _attempts(self, execution: Execution) -> ProcessorResult[Any]:
+        request, processor = execution.request, execution.processor
+        state_type = type(request.state)
+        while True:
+            if not execution.slot.try_acquire():
+                execution.phase = "waiting"
+                self.resources.update_queue_size(request.name, execution.slot.line.depth + 1)
+                await execution.slot.acquire()
+            execution.phase = "active"
+            execution.was_active = True
+            ctx = self._context(execution)
+            self._tell(execution, EventType.ACTIVE, {})
+            state = decode_state(state_type, request.data)
+            outcome = await attempt(processor, state, ctx)
+            execution.elapsed = outcome.elapsed
+            data = outcome.seal(self.config.max_payload_bytes)
+            if data is not None:
+                return self._succeed(execution, outcome, data, ctx.metadata)
+            delay = await outcome.next_delay(processor, execution.attempt)
+            if delay is None:
+                return self._fail(execution, outcome, ctx.metadata)
+            self._tell(
+                execution, EventType.RETRYING, {"error": outcome.error, "delay": delay}
+            )
+            execution.attempt += 1
+            execution.phase = "delayed"
+            execution.slot.release()
+            await trio.sleep(delay)
+
+    def _context(self, execution: Execution) -> Context:
+        request, processor = execution.request, execution.processor
+        timeout = processor.timeout if processor.timeout else self.config.default_timeout
+        self._fence += 1
+        return Context(
+            self,
+            processor,
+            ExecutionMetadata(
+                processor_name=request.name,
+                execution_id=request.execution_id,
+                session_id=request.session_id,
+                attempt=execution.attempt,
+                started_at=wall_clock(),
+            ),
+            deadline=min(trio.current_time() + timeout, execution.deadline),
+            call_depth=execution.depth,
+            fence=self._fence,
+        )
+
+    def _succeed(
+        self, execution: Execution, outcome: Outcome[Any], data: bytes, metadata: ExecutionMetadata
+    ) -> ProcessorResult[Any]:
+        """Commit and answer. No checkpoint between the two: either both happen or none."""
+        if execution.verdict is not None:  # stopped in the moment in which it finished
+            return self._fail(execution, Outcome(None, execution.verdict), metadata)
+        request = execution.request
+        state = outcome.state
+        assert state is not None
+        if execution.session is not None and execution.depth == 0:
+            self._store.commit(request.session_id, state, data, checksum(data))
+        outcome.state = decode_state(type(state), data)
+        self._completed[request.name] += 1
+        if execution.session is not None:
+            execution.session.completed[request.name] += 1
+        told = {"execution_time": outcome.elapsed}
+        self._tell(execution, EventType.COMPLETED, told)
+        self._tell(execution, EventType.QUEUE_COMPLETED, told)
+        return to_result(outcome, request.state, metadata)
+
+    def _fail(
+        self,
+        execution: Execution,
+        outcome: Outcome[Any],
+        metadata: ExecutionMetadata | None = None,
+    ) -> ProcessorResult[Any]:
+        """Answer a failure for good; the committed state stays as it was."""
+        request = execution.request
+        self._failed[request.name] += 1
+        if execution.session is not None:
+            execution.session.failed[request.name] += 1
+        told = {"error": outcome.error}
+        if execution.was_active:
+            self._tell(execution, EventType.FAILED, told)
+        self._tell(execution, EventType.QUEUE_FAILED, told)
+        given = decode_state(type(request.state), request.data)
+        return to_result(outcome, given, metadata or self._metadata(execution))
+
+    # --- what contexts ask for (ContextHost)
+
+    async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
+        """Run a child in the same task, on a slot of its own."""
+        parent = self._executions[ctx.execution_id]
+        request = self._admit(name, state, ctx.session_id)
+        request.execution_id = f"{ctx.execution_id}{ctx.next_call()}"
+        request.is_named = parent.request.is_named
+        child: Execution | AM2ZError
+        if ctx.call_depth >= self.config.max_call_depth:
+            child = call_too_deep(name, self.config.max_call_depth)
+        else:
+            child = self._begin(request, depth=ctx.call_depth + 1, deadline=ctx.deadline)
+        if isinstance(child, AM2ZError):
+            await trio.lowlevel.checkpoint()
+            return _refused(request, child)
+        parent.slot.release()
+        try:
+            return await self._run(child)
+        finally:
+            await parent.slot.acquire(resuming=True)
+
+    def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
+        """Publish a processor's own event; its data crosses by value, as everywhere."""
+        meta = ctx.metadata
+        self._publish(
+            event, meta.execution_id, meta.session_id, meta.processor_name, copy_mapping(data)
+        )
+        return Delivery(trio.lowlevel.checkpoint)
+
+    def progress_from(self, ctx: Context, percent: float) -> Delivery:
+        """Note and publish how far an execution is."""
+        execution = self._executions.get(ctx.execution_id)
+        if execution is not None:
+            execution.progress = percent
+            self._tell(execution, EventType.PROGRESS, {"percent": percent})
+        return Delivery(trio.lowlevel.checkpoint)
+
+    # --- events
+
+    def _tell(self, execution: Execution, event: str, data: dict[str, Any]) -> None:
+        """Publish an event of an execution's life, if anybody wants it."""
+        if self._bus.wants(event):
+            request = execution.request
+            data["attempt"] = execution.attempt
+            self._publish(
+                event, request.execution_id, request.session_id, request.name, data
+            )
+
+    def _publish(
+        self,
+        event: str,
+        execution_id: str,
+        session_id: str,
+        processor_name: str,
+        data: Mapping[str, Any],
+    ) -> None:
+        if self._bus.is_listening:
+            self._bus.publish(
+                Event(
+                    type=event,
+                    execution_id=execution_id,
+                    session_id=session_id,
+                    processor_name=processor_name,
+                    time=wall_clock(),
+                    data=data,
+                )
+            )
+
+    def _publish_runtime_event(self, event: str, data: Mapping[str, Any]) -> Delivery:
+        self._publish(event, "", "", "", copy_mapping(data))
+        return Delivery(trio.lowlevel.checkpoint)
+
+    # --- life
+
+    @asynccontextmanager
+    async def _engine(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            for execution in list(self._executions.values()):
+                execution.end_with(stopped_error(execution.request.name))
+
+    async def _drain(self) -> None:
+        """See ``BaseRuntime._drain``."""
+        with trio.move_on_after(self.config.shutdown_grace):
+            await self._wait_until_done()
+        for execution in list(self._executions.values()):
+            execution.end_with(stopped_error(execution.request.name))
+        await self._wait_until_done()
+
+    async def _wait_until_done(self) -> None:
+        while self._executions:
+            await self._all_done.park()
+
+    async def sync_processors(self) -> None:
+        """See ``RuntimeCore.sync_processors``. Here a registration takes part at once."""
+        self._require_started()
+        await trio.lowlevel.checkpoint()
+
+    # --- sessions and statistics
+
+    async def stop_session(self, session_id: str) -> None:
+        """See ``RuntimeCore.stop_session``."""
+        self._require_started()
+        check_name(session_id, "session")
+        await trio.lowlevel.checkpoint()
+        self._stop_session(session_id)
+
+    def _stop_session(self, session_id: str) -> None:
+        live, is_new = self._sessions.stop(session_id)
+        for execution in live:
+            execution.end_with(session_stopped(session_id))
+        self.resources.unregister_session(session_id)
+        if is_new:
+            self._publish(EventType.SESSION_STOPPED, "", session_id, "", {})
+
+    async def clean_session(self, session_id: str) -> None:
+        """See ``RuntimeCore.clean_session``."""
+        self._require_started()
+        check_name(session_id, "session")
+        await trio.lowlevel.checkpoint()
+        if session_id in self._sessions.names():
+            self._stop_session(session_id)
+        self._sessions.clean(session_id)
+        self._store.forget(session_id)
+
+    async def active_sessions(self) -> list[str]:
+        """See ``RuntimeCore.active_sessions``."""
+        await trio.lowlevel.checkpoint()
+        return self._sessions.names()
+
+    async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
+        """See ``RuntimeCore.session_stats``."""
+        await trio.lowlevel.checkpoint()
+        return self._sessions.stats(session_id)
+
+    async def queue_stats(self) -> dict[str, QueueStats]:
+        """See ``RuntimeCore.queue_stats``."""
+        await trio.lowlevel.checkpoint()
+        live: dict[str, Counter[str]] = {}
+        for execution in self._executions.values():
+            live.setdefault(execution.request.name, Counter())[execution.phase] += 1
+        names = {*self._registry.names(), *self._completed, *self._failed, *live}
+        return {
+            name: QueueStats(
+                **live.get(name, {}), completed=self._completed[name], failed=self._failed[name]
+            )
+            for name in sorted(names)
+        }
+
+    async def stats(self) -> RuntimeStats:
+        """See ``RuntimeCore.stats``."""
+        await trio.lowlevel.checkpoint()
+        phases = Counter(execution.phase for execution in self._executions.values())
+        return RuntimeStats(
+            registered_processors=len(self._registry),
+            waiting=phases["waiting"] + phases["delayed"],
+            active=phases["active"],
+            running=self._slots.active,
+            completed=self._completed.total(),
+            failed=self._failed.total(),
+            active_sessions=len(self._sessions.names()),
+            uptime=self._uptime,
+        )
+
+    async def _idle_sessions(self) -> list[str]:
+        return self._sessions.idle()
+
+    @staticmethod
+    def _metadata(execution: Execution) -> ExecutionMetadata:
+        request = execution.request
+        return ExecutionMetadata(
+            processor_name=request.name,
+            execution_id=request.execution_id,
+            session_id=request.session_id,
+            attempt=execution.attempt,
+        )
+
+
+def _refused(request: Request[StateT], error: AM2ZError) -> ProcessorResult[StateT]:
+    """The result of work that never began."""
+    return ProcessorResult(
+        success=False,
+        state=decode_state(type(request.state), request.data),
+        error=error,
+        metadata=ExecutionMetadata(
+            processor_name=request.name,
+            execution_id=request.execution_id,
+            session_id=request.session_id,
+        ),
+    )
