@@ -27,7 +27,7 @@ _bearer = re.compile(r"\b(Bearer|Basic)\s+[\w\-.~+/]{6,}=*", re.IGNORECASE)
 _plain_word = re.compile(r"[^\s'\"=]+")
 _assignment = re.compile(
     rf"((?:{_NAMES})\w*[\"']?\s*[=:]\s*)"
-    r"(?!\*\*\*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}\]\"']+)",
+    r"(?!\*\*\*)(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&)}\]\"']+)",
     re.IGNORECASE,
 )
 

@@ -235,7 +235,9 @@ def _describe(error: AM2ZError, *, with_traceback: bool) -> str:
     text = f"{type(error).__name__}: {redact_text(str(error))} [{error.code}]"
     if error.context:
         text += f" {as_pairs(error.context)}"
-    if with_traceback and (source := error.__cause__ or error).__traceback__ is not None:
+    # One made just now, for a foreign exception, was never raised: only its cause was.
+    source = error if error.__traceback__ is not None else error.__cause__
+    if with_traceback and source is not None and source.__traceback__ is not None:
         lines = traceback.format_exception(source, limit=-20)
         text += "\n" + redact_text("".join(lines).rstrip())
     return text
