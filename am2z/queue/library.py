@@ -1,7 +1,8 @@
 """The Lua scripts of the queue, read from the package and put together.
 
 A script says on a line of its own what it stands on: ``--@include finish`` puts ``_finish.lua``
-there, once, however many others ask for it too. The text is plain Lua afterwards.
+there, once, however many others ask for it too. An indented line does so for its block only: what
+few runs of a script need is then not set up by all of them. The text is plain Lua afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from am2z.queue.client.script import Script
 
 __all__ = ["ScriptLibrary", "library"]
 
-_INCLUDE = re.compile(r"^--@include ([a-z_]+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^( *)--@include ([a-z_]+)$", re.MULTILINE)
 
 
 class ScriptLibrary(Mapping[str, Script]):
@@ -50,12 +51,13 @@ class ScriptLibrary(Mapping[str, Script]):
 
     def _expand(self, text: str, seen: set[str]) -> str:
         def include(line: re.Match[str]) -> str:
-            name = line[1]
+            indent, name = line.groups()
             if name in seen:
                 return ""
-            seen.add(name)
+            scope = set(seen) if indent else seen
+            scope.add(name)
             piece = self._overrides.get(name)
-            return self._expand(_read(f"_{name}") if piece is None else piece, seen).rstrip()
+            return self._expand(_read(f"_{name}") if piece is None else piece, scope).rstrip()
 
         return _INCLUDE.sub(include, text)
 

@@ -1,12 +1,15 @@
 --@include base
--- Adds one event to the bounded stream and answers its id. Empty fields are left out.
--- Fields: t type, i execution, p processor, s session, a attempt, n name, d data, y why.
-local function event(kind, id, proc, group, attempt, name, data, why)
-  local a, n = {'XADD', P .. 'events', 'MAXLEN', '~', '10000', '*', 't', kind}, 8
-  local function add(field, value)
-    if value and value ~= '' then a[n + 1] = field a[n + 2] = value n = n + 2 end
-  end
-  add('i', id) add('p', proc) add('s', group) add('a', attempt)
-  add('n', name) add('d', data) add('y', why)
-  return call(unpack(a))
+-- The stream of events, bounded. Fields: t type, i execution, p processor, s session, a attempt,
+-- n name, d data, y why; empty ones are left out.
+local function record(kind, ...)
+  return call('XADD', P .. 'events', 'MAXLEN', '~', '10000', '*', 't', kind, ...)
+end
+-- Records an event of an execution and answers its id.
+local function event(kind, id, job, data, why)
+  local a, n = {'i', id, 'p', job.p}, 4
+  if job.s ~= '' then a[5], a[6], n = 's', job.s, 6 end
+  if job.n then a[n + 1], a[n + 2], n = 'a', job.a, n + 2 end
+  if data and data ~= '' then a[n + 1], a[n + 2], n = 'd', data, n + 2 end
+  if why and why ~= '' then a[n + 1], a[n + 2] = 'y', why end
+  return record(kind, unpack(a))
 end

@@ -1,10 +1,13 @@
 --@include base
 --@include time
 -- Takes `n` fencing tokens, answers the first: max(previous + 1, server microseconds). So fences grow
--- even where a failover or an eviction lost the counter.
+-- even where a failover or an eviction lost the counter, or the clock was set back.
 local function take_fences(n)
-  local first = tonumber(call('GET', P .. 'fence') or '0') + 1
-  if first < now_us() then first = now_us() end
-  call('SET', P .. 'fence', int(first + n - 1))
+  local first = now_us()
+  local previous = tonumber(call('SET', P .. 'fence', int(first + n - 1), 'GET') or '0')
+  if previous >= first then
+    first = previous + 1
+    call('SET', P .. 'fence', int(first + n - 1))
+  end
   return first
 end

@@ -8,13 +8,14 @@
 --@include session
 --@include state
 local id, fence, ttl = ARGV[1], ARGV[2], ARGV[5]
-local job = load(id)
-if not job then return {'lost'} end
-if job.t ~= 'a' or job.f ~= fence then
-  local v = call('HMGET', P .. 'j:' .. id, 'c', 'v', 'y')
-  if v[1] == fence then return {'already', v[2] or '0'} end
-  return {v[3] == 'stopped' and 'stopped' or 'lost'}
+local job = read_job(id)
+if not job then
+  local past = recall(id)
+  if not past then return {'lost'} end
+  if past.fence == fence then return {'already', past.version} end
+  return {past.why == 'stopped' and 'stopped' or 'lost'}
 end
+if job.t ~= 'a' or job.f ~= fence then return {'lost'} end
 if stopped(job.s) then
   finish(id, job, 'F', 'stopped', '', ttl)
   return {'stopped'}

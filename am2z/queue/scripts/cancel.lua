@@ -4,10 +4,10 @@
 -- Answers 'ok' (it is cancelled now) · 'absent' · 'finished' (it had ended in another way)
 --@include finish
 local id = ARGV[1]
-local job = load(id)
-if not job then return 'absent' end
-if not live(job) then
-  return call('HGET', P .. 'j:' .. id, 'y') == ARGV[3] and 'ok' or 'finished'
+local job = read_job(id)
+if not job then
+  local past = recall(id)
+  return not past and 'absent' or past.why == ARGV[3] and 'ok' or 'finished'
 end
 evict(id, job, ARGV[3], ARGV[2])
 return 'ok'

@@ -5,69 +5,83 @@
 -- ARGV  runtime lease_ms result_ttl_ms total processor max [processor max …] (in order of preference)
 -- Answers {ms until the next delayed one is due or -1,
 --       {id, fence, attempt, deliveries, processor, group, payload} …}
---@include finish
+--@include base
+--@include time
+--@include event
+--@include count
+--@include queue
 --@include fence
---@include promote
 --@include session
-local runtime, ttl, total = ARGV[1], ARGV[3], tonumber(ARGV[4])
+--@include job
+local runtime, total = ARGV[1], tonumber(ARGV[4])
 local expiry = int(now_ms() + tonumber(ARGV[2]))
-local _, due = promote(100)
-local answer, leases = {due}, {'ZADD', P .. 'leases'}
+local answer, leases = {-1}, {'ZADD', P .. 'leases'}
+local taken, looks = 0, 1000  -- a script skips only so many ids that wait no longer
 local fence
-local looks = 1000  -- ids that wait no longer are skipped, but one script skips only so many
 
--- True if nobody can want this execution any more; it is finished then.
-local function dropped(id, job)
-  if stopped(job.s) then
-    finish(id, job, 'F', 'stopped', '', ttl)
-    return true
-  end
-  if job.u then
-    local parent = call('HGET', P .. 'j:' .. job.u, 't')
-    if not parent or parent == 'D' or parent == 'F' then
-      finish(id, job, 'F', 'orphan', '', ttl)
-      return true
-    end
-  end
-  return false
+if call('EXISTS', P .. 'delayed') == 1 then
+  --@include promote
+  local _, due = promote('100')
+  answer[1] = due
 end
 
-local function take(id, job)
+local function drop(id, why)
+  --@include finish
+  finish(id, read_job(id), 'F', why, '', ARGV[3])
+end
+
+local function take(id, proc, group)
+  local key = P .. 'j:' .. id
+  local v = call('HMGET', key, 't', 'n', 'a', 'u')
+  if v[1] ~= 'w' then return 0 end
+  if stopped(group) then
+    drop(id, 'stopped')
+    return 0
+  end
+  if v[4] and call('EXISTS', P .. 'j:' .. v[4]) == 0 then
+    drop(id, 'orphan')
+    return 0
+  end
   fence = fence and fence + 1 or take_fences(total)
-  local f, n = int(fence), int(tonumber(job.n or '0') + 1)
-  call('HSET', P .. 'j:' .. id, 't', 'a', 'n', n, 'f', f, 'k', runtime)
-  if job.s ~= '' then call('SADD', P .. 'sj:' .. job.s, id) end
-  leases[#leases + 1] = expiry
-  leases[#leases + 1] = id
-  move(job.p, job.s, 'w', 'a', 1)
-  event('active', id, job.p, job.s, job.a)
-  answer[#answer + 1] = {id, f, job.a, n, job.p, job.s, call('GET', P .. 'd:' .. id) or ''}
+  taken = taken + 1
+  local f, n, attempt = int(fence), int(tonumber(v[2] or '0') + 1), v[3] or '1'
+  call('HSET', key, 't', 'a', 'n', n, 'f', f, 'k', runtime)
+  if group ~= '' then call('SADD', P .. 'sj:' .. group, id) end
+  leases[2 * taken + 1] = expiry
+  leases[2 * taken + 2] = id
+  move(proc, group, 'w', 'a')
+  event('active', id, {p = proc, s = group, n = n, a = attempt})
+  answer[taken + 1] = {id, f, attempt, n, proc, group, call('GET', P .. 'd:' .. id) or ''}
+  return 1
 end
 
 for i = 5, #ARGV, 2 do
-  local proc, left = ARGV[i], tonumber(ARGV[i + 1])
+  local proc, left = ARGV[i], math.min(tonumber(ARGV[i + 1]), total - taken)
   local ready, empty = P .. 'ready:' .. proc, false
-  while left > 0 and #answer <= total and looks > 0 do
-    local group = call('RPOP', ready)
-    if not group then
+  while left > 0 and looks > 0 do
+    local groups = call('RPOP', ready, left)
+    if not groups or not groups[1] then
       empty = true
       break
     end
-    looks = looks - 1
-    local list = P .. 'w:' .. proc .. ':' .. group
-    local id = call('RPOP', list)
-    if call('EXISTS', list) == 1 then call('LPUSH', ready, group) end
-    local job = id and load(id)
-    if job and job.t == 'w' and not dropped(id, job) then
-      take(id, job)
-      left = left - 1
+    -- The ring is made whole again before anything is looked at, because a drop may change the lists.
+    -- A group that is alone in it need not wait for its next turn.
+    local share = #groups == 1 and left or 1
+    local back, picked = {'LPUSH', ready}, {}
+    for _, group in ipairs(groups) do
+      local list = P .. 'w:' .. proc .. ':' .. group
+      for _, id in ipairs(call('RPOP', list, share) or {}) do picked[#picked + 1] = {id, group} end
+      if call('EXISTS', list) == 1 then back[#back + 1] = group end
     end
+    if back[3] then call(unpack(back)) end
+    for _, pick in ipairs(picked) do left = left - take(pick[1], proc, pick[2]) end
+    looks = looks - #groups - #picked
   end
   -- No work: no tokens, or an idle worker would be woken for nothing. Work left: at least one token,
   -- because the worker that took the last one may have been for another processor, or died.
   if empty or call('EXISTS', ready) == 0 then call('DEL', P .. 'wake:' .. proc)
   elseif call('EXISTS', P .. 'wake:' .. proc) == 0 then wake(proc) end
-  if #answer > total then break end
+  if taken >= total then break end
 end
-if leases[3] then call(unpack(leases)) end
+if taken > 0 then call(unpack(leases)) end
 return answer

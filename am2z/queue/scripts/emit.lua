@@ -3,13 +3,17 @@
 -- ARGV  id ('': a runtime's event) fence type(progress|custom|runtime) name data progress ('': none)
 -- Answers 'ok' · 'lost' (the execution does not run under that fence)
 --@include event
-local id = ARGV[1]
+local id, kind, name, data = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 if id == '' then
-  event(ARGV[3], nil, nil, nil, nil, ARGV[4], ARGV[5])
+  record(kind, 'n', name, 'd', data)
   return 'ok'
 end
 local v = call('HMGET', P .. 'j:' .. id, 't', 'f', 'p', 's', 'a')
 if v[1] ~= 'a' or v[2] ~= ARGV[2] then return 'lost' end
 if ARGV[6] ~= '' then call('HSET', P .. 'j:' .. id, 'g', ARGV[6]) end
-event(ARGV[3], id, v[3], v[4], v[5] or '1', ARGV[4], ARGV[5])
+local a = {'i', id, 'p', v[3], 'a', v[5] or '1'}
+for field, value in pairs({s = v[4] or '', n = name, d = data}) do
+  if value ~= '' then a[#a + 1] = field a[#a + 1] = value end
+end
+record(kind, unpack(a))
 return 'ok'

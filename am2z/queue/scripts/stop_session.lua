@@ -5,40 +5,37 @@
 -- ARGV  group limit result_ttl_ms session_ttl_ms (0: until it is forgotten)
 -- Answers {finished, more (1 or 0)}
 --@include finish
+--@include unqueue
 local group, left, ttl, keep = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local key = P .. 's:' .. group
 local flags = call('HMGET', key, 'stopped', 'created')
 if flags[1] == '2' then return {0, 0} end
 if not flags[1] then
   call('HSET', key, 'stopped', '1')
-  if flags[2] then event('stopped', nil, nil, group) end
+  if flags[2] then record('stopped', 's', group) end
 end
 
-for _, id in ipairs(call('SRANDMEMBER', P .. 'sj:' .. group, left)) do
-  left = left - 1
-  local job = load(id)
-  if live(job) then
-    evict(id, job, 'stopped', ttl)
-  else
-    call('SREM', P .. 'sj:' .. group, id)
+for _, set in ipairs({P .. 'sj:' .. group, P .. 'sy:' .. group}) do
+  for _, id in ipairs(left > 0 and call('SRANDMEMBER', set, left) or {}) do
+    left = left - 1
+    local job = read_job(id)
+    if job then evict(id, job, 'stopped', ttl) else call('SREM', set, id) end
   end
 end
 
 for _, field in ipairs(call('HKEYS', key)) do
-  local proc = string.match(field, '^w:(.*)$')
+  local proc = string.match(field, '^e:(.*)$')
   local list = proc and P .. 'w:' .. proc .. ':' .. group
   local n = proc and math.min(left, call('LLEN', list)) or 0
   if n > 0 then
     left = left - n
     local ids = call('LRANGE', list, -n, -1)
     call('LTRIM', list, 0, -n - 1)
-    for i = n, 1, -1 do
-      local job = load(ids[i])
-      if job and job.t == 'w' then
-        finish(ids[i], job, 'F', 'stopped', '', ttl)
-          end
-    end
     if call('EXISTS', list) == 0 then leave_ring(proc, group) end
+    for i = n, 1, -1 do
+      local job = read_job(ids[i])
+      if job and job.t == 'w' then finish(ids[i], job, 'F', 'stopped', '', ttl) end
+    end
   end
 end
 

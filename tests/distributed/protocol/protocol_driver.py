@@ -113,14 +113,20 @@ class Driver:
         return sorted(key[start:] for key in found if self.raw.pttl(key) == -1)
 
     def jobs(self) -> dict[str, dict[str, str]]:
-        """Every execution, as the fields of its hash."""
+        """Every execution that is known: the fields of its hash, or the same of its result."""
         start = len(self.keys.prefix) + 2
-        return {
-            key.decode()[start:]: {
-                field.decode(): value.decode() for field, value in self.raw.hgetall(key).items()
-            }
-            for key in self.raw.scan_iter(f"{self.keys.prefix}j:*", count=1000)
-        }
+        found = {}
+        for key in self.raw.scan_iter(f"{self.keys.prefix}j:*", count=1000):
+            fields = self.raw.hgetall(key).items()
+            found[key.decode()[start:]] = {f.decode(): v.decode() for f, v in fields}
+        for key in self.raw.scan_iter(f"{self.keys.prefix}r:*", count=1000):
+            fence, _, processor, group, _, status, why = self.raw.get(key).decode().split(" ")[:7]
+            job = {"p": processor, "t": status, "y": why, "fence": fence}
+            if group != "-":
+                job["s"] = group
+            assert key.decode()[start:] not in found, f"{key!r} is live and finished"
+            found[key.decode()[start:]] = job
+        return found
 
 
 # `retrying` may stand before an end without an `active`: the execution was ended by others (its
@@ -129,7 +135,9 @@ GRAMMAR = re.compile(
     r"(active (progress |custom )*(retrying active (progress |custom )*)*(completed "
     r"|(retrying )?failed )|dropped )"
 )
-OPEN = re.compile(r"(active (progress |custom )*(retrying active (progress |custom )*)*(retrying )?)?")
+OPEN = re.compile(
+    r"(active (progress |custom )*(retrying active (progress |custom )*)*(retrying )?)?"
+)
 
 
 def check(driver: Driver) -> None:
@@ -143,36 +151,43 @@ def check(driver: Driver) -> None:
 
 def check_places(raw: redis.Redis, prefix: str, jobs: dict[str, dict[str, str]]) -> None:
     """Every live execution is in exactly one place, the one that its status says."""
-    places: dict[str, list[str]] = defaultdict(list)
-    rings: dict[str, list[bytes]] = {}
-    for key in raw.scan_iter(f"{prefix}w:*", count=1000):
-        _, proc, group = key.decode()[len(prefix) :].split(":")
-        for execution_id in raw.lrange(key, 0, -1):
-            places[execution_id.decode()].append("w")
-        ring = rings.setdefault(proc, raw.lrange(f"{prefix}ready:{proc}", 0, -1))
-        assert ring.count(group.encode()) == 1, (proc, group, ring)
-    for key in raw.scan_iter(f"{prefix}ready:*", count=1000):
-        proc = key.decode()[len(prefix) + 6 :]
-        for group in raw.lrange(key, 0, -1):
-            assert raw.exists(f"{prefix}w:{proc}:{group.decode()}"), (proc, group)
+    places = lists(raw, prefix)
     for name, letter in (("leases", "a"), ("delayed", "y")):
         for execution_id in raw.zrange(f"{prefix}{name}", 0, -1):
-            assert execution_id.decode() in jobs, (name, execution_id)
+            assert jobs[execution_id.decode()]["t"] == letter, (name, execution_id)
             places[execution_id.decode()].append(letter)
     kept: dict[str, set[str]] = defaultdict(set)
     for execution_id, job in jobs.items():
         place = places[execution_id]
         if job["t"] in "DF":
             assert set(place) <= {"w"}, (execution_id, job, place)  # a list may still hold its id
-            assert raw.pttl(f"{prefix}j:{execution_id}") > 0
+            assert raw.pttl(f"{prefix}r:{execution_id}") > 0
+            assert not raw.exists(f"{prefix}d:{execution_id}")
         else:
             assert place == [job["t"]], (execution_id, job, place)
+            assert raw.exists(f"{prefix}d:{execution_id}"), execution_id
             if "s" in job and job["t"] in "ay":
-                kept[job["s"]].add(execution_id)
-    for key in raw.scan_iter(f"{prefix}sj:*", count=1000):
-        group = key.decode()[len(prefix) + 3 :]
-        assert {i.decode() for i in raw.smembers(key)} == kept.pop(group, set()), group
+                kept[{"a": "sj:", "y": "sy:"}[job["t"]] + job["s"]].add(execution_id)
+    for key in [*raw.scan_iter(f"{prefix}sj:*"), *raw.scan_iter(f"{prefix}sy:*")]:
+        name = key.decode()[len(prefix) :]
+        assert {i.decode() for i in raw.smembers(key)} == kept.pop(name, set()), name
     assert not kept, kept
+
+
+def lists(raw: redis.Redis, prefix: str) -> dict[str, list[str]]:
+    """Which waiting lists hold an id; the rings hold each group with a list exactly once."""
+    places: dict[str, list[str]] = defaultdict(list)
+    ringed = []
+    for key in raw.scan_iter(f"{prefix}ready:*", count=1000):
+        proc = key.decode()[len(prefix) + 6 :]
+        ringed += [f"{proc}:{group.decode()}" for group in raw.lrange(key, 0, -1)]
+    listed = []
+    for key in raw.scan_iter(f"{prefix}w:*", count=1000):
+        listed.append(key.decode()[len(prefix) + 2 :])
+        for execution_id in raw.lrange(key, 0, -1):
+            places[execution_id.decode()].append("w")
+    assert sorted(ringed) == sorted(listed)
+    return places
 
 
 def check_counters(driver: Driver, jobs: dict[str, dict[str, str]]) -> None:
