@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -93,6 +94,7 @@ class Connection:
         while self.is_open and not self.is_ready:
             await self._room.park()
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt in between would shift every later reply
     def submit(self, data: bytes, waiter: Waiter) -> None:
         """Queue a packed command; its reply will settle ``waiter``. Only while ``is_open``."""
         self._fifo.append(waiter)
@@ -144,6 +146,7 @@ class Connection:
         except WIRE_ERRORS as error:
             self.drop(_reason_of(error))
 
+    @trio.lowlevel.enable_ki_protection
     def _hand_out(self, replies: list[Any]) -> None:
         fifo, reschedule = self._fifo, trio.lowlevel.reschedule
         for reply in replies:
@@ -247,14 +250,15 @@ async def _handshake(wire: Wire, target: Target, name: str) -> int | None:
         ("PING",),  # the one that a server which still loads its data set refuses
         ("CLIENT", "ID"),
     ]
-    await wire.send(b"".join(pack(command) for command in commands))
     replies: list[Any] = []
     refusal: RedisError | None = None
+    with suppress(*WIRE_ERRORS):  # receiving tells why: a server that closes has said so before
+        await wire.send(b"".join(pack(command) for command in commands))
     while len(replies) < len(commands):
         try:
             fresh = await wire.receive()
         except WIRE_ERRORS as error:
-            # A server that is full or protected says so, and closes: what it said tells more.
+            # A server that is full or protected says so and closes: that tells more.
             raise refusal or error from None
         for reply in fresh:
             command = commands[min(len(replies), len(commands) - 1)]

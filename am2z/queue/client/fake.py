@@ -167,7 +167,15 @@ class FakeWire:
 
     def try_parked(self) -> None:
         """Try the parked command again, and answer it if there is something now."""
-        if self._attempt is not None and (reply := self._attempt(self.run)) is not None:
+        if self._attempt is None:
+            return
+        try:
+            reply = self._attempt(self.run)
+        except RedisConnectionError:
+            # Another client's command led here, and it is this connection that is broken.
+            self.close()
+            return
+        if reply is not None:
             self.answer_parked(reply)
 
     def answer_parked(self, reply: Any) -> None:

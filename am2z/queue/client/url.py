@@ -110,18 +110,28 @@ def _database(text: str, safe: str) -> int:
     raise ConfigurationError(f"{text!r} in {safe!r} is no database: give a number, such as /0")
 
 
-_USER_PART = re.compile(r"^(?P<before>[a-z]+://[^/?#]*?:)(?P<secret>[^/?#]*)(?P<after>@)")
-_QUERY_PART = re.compile(r"(?P<before>[?&]password=)(?P<secret>[^&#]*)")
+_QUERY_PASSWORD = re.compile(r"([?&]password=)[^&]*")
 
 
 def hide_password(url: str) -> str:
-    """``url`` with its password replaced by ``***``; a text that is no URL is returned as it is."""
-    hidden = _USER_PART.sub(r"\g<before>***\g<after>", url)
-    # A password with an unescaped slash does not parse as one: hide up to the last @ all the same.
-    if hidden == url and "@" in url and "://" in url:
-        scheme, _, rest = url.partition("://")
-        hidden = f"{scheme}://***@{rest.rpartition('@')[2]}"
-    return _QUERY_PART.sub(r"\g<before>***", hidden)
+    """``url`` with its password replaced by ``***``; a text that is no URL is returned as it is.
+
+    Rather too much is hidden than too little: a password with an unescaped slash or question mark,
+    which no parser would find, is hidden as well.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    head, question, query = rest.partition("?")
+    if "@" not in head and "@" in query and "password=" not in query:
+        head, question, query = rest, "", ""
+    if not head.startswith("/"):  # a path of unix:// may hold any character
+        user_info, at, place = head.rpartition("@")
+        user, colon, _ = user_info.partition(":")
+        if colon:
+            head = f"{user}:***{at}{place}"
+    options = _QUERY_PASSWORD.sub(r"\g<1>***", question + query)
+    return f"{scheme}://{head}{options}"
 
 
 def _safe_text(error: ValueError, url: str) -> str:
