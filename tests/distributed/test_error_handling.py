@@ -1,0 +1,3 @@
+"""The rules of the group `errors`, on the runtimes of this folder."""
+
+from harness.conformance.errors import *  # noqa: F403

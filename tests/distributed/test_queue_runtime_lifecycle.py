@@ -1,0 +1,3 @@
+"""The rules of the group `lifecycle`, on the runtimes of this folder."""
+
+from harness.conformance.lifecycle import *  # noqa: F403

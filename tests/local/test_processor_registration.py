@@ -1,0 +1,3 @@
+"""The rules of the group `registration`, on the runtimes of this folder."""
+
+from harness.conformance.registration import *  # noqa: F403
