@@ -100,7 +100,12 @@ class LocalRuntime(BaseRuntime):
         handle = LocalHandle[StateT](request.execution_id, execution)
 
         async def run() -> None:
-            handle.resolve(await self._run(execution))
+            try:
+                handle.resolve(await self._run(execution))
+            except BaseException:
+                # The runtime's block failed; whoever waits outside of it must learn so.
+                handle.resolve(_refused(request, stopped_error(request.name)))
+                raise
 
         assert self._nursery is not None
         self._nursery.start_soon(run, name=f"execution {request.execution_id}")
@@ -143,10 +148,11 @@ class LocalRuntime(BaseRuntime):
             assert execution.verdict is not None
             return self._fail(execution, Outcome(None, execution.verdict))
         except BaseException:
-            # The caller was cancelled, and its work with it: leave a true record.
-            self._fail(
-                execution, Outcome(None, ExecutionCancelledError("the caller was cancelled"))
-            )
+            # The caller or the whole runtime was cancelled: leave a true record.
+            reason: AM2ZError = ExecutionCancelledError("the caller was cancelled")
+            if not self._accepting:
+                reason = stopped_error(execution.request.name)
+            self._fail(execution, Outcome(None, execution.verdict or reason))
             raise
         finally:
             execution.slot.release()
