@@ -134,6 +134,7 @@ class Kit:
             lesson = tell(
                 check.rule,
                 self.name,
+                reason=reason,
                 seen=seen,
                 events=self._trace.lines(),
                 replay=self.replay(rule_id),

@@ -76,6 +76,7 @@ def tell(
     rule: Rule,
     runtime: str,
     *,
+    reason: str,
     seen: Iterable[str],
     events: Iterable[str],
     replay: str,
@@ -83,7 +84,7 @@ def tell(
 ) -> str:
     """The whole story of a failure."""
     parts = [
-        f"{rule.id}  {rule.level}{'  (safety)' if rule.safety else ''}  on {runtime}",
+        f"{rule.id}  {rule.level}{'  (safety)' if rule.safety else ''}  on {runtime}: {reason}",
         _paragraph("The rule", rule.text),
         _paragraph("Why", rule.intent),
         _block("What was seen", seen),

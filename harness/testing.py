@@ -6,14 +6,13 @@ import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from am2z import (
     ConfigurationError,
     Processor,
-    QueueRuntime,
     ResourceLimits,
     Runtime,
     RuntimeConfig,
@@ -21,6 +20,9 @@ from am2z import (
 from harness.lesson import leaves
 from harness.redis import cleanup_redis
 from harness.scale import scaled
+
+if TYPE_CHECKING:
+    from am2z import QueueRuntime
 
 __all__ = ["cleanup_test_runtime", "on_every_runtime", "setup_test_runtime"]
 
@@ -63,6 +65,7 @@ def on_every_runtime(
             __tracebackhide__ = True
 
             async def main() -> None:
+                __tracebackhide__ = True
                 with trio.fail_after(scaled(_LIMIT)):
                     async with am2z_runtime(*processors, config=config, limits=limits) as runtime:
                         await test(runtime, **fixtures)
@@ -99,6 +102,8 @@ async def setup_test_runtime(
     async with setup_test_runtime(price) as runtime:
         await runtime.execute(price, Order())
     """
+    from am2z import QueueRuntime  # noqa: PLC0415 - brings redis, which local does without
+
     namespace = f"am2z-test-{uuid.uuid4().hex[:12]}"
     runtime = QueueRuntime(
         redis_url,
