@@ -193,15 +193,16 @@ class Connection:
         """Drop the connection when its oldest command got no reply for ``limit`` seconds.
 
         Counted in ticks that this task really saw, not read off the clock: a process that was
-        stopped for a while and continued has not been ignored by the server.
+        stopped for a while and continued has not been ignored by the server. A large value that
+        still moves is not stalled.
         """
-        oldest: Waiter | None = None
+        seen: tuple[Waiter | None, int] = (None, 0)
         ticks = 0
         while True:
             await trio.sleep(limit / WATCH_TICKS)
-            head = self._fifo[0] if self._fifo else None
-            ticks = ticks + 1 if head is not None and head is oldest else 0
-            oldest = head
+            now = (self._fifo[0] if self._fifo else None, self._wire.progress)
+            ticks = ticks + 1 if now[0] is not None and now == seen else 0
+            seen = now
             if ticks >= WATCH_TICKS:
                 self.drop(f"no reply within {limit:g} s")
 

@@ -113,6 +113,8 @@ def _hub_of(server: fakeredis.FakeServer) -> _Hub:
 class FakeWire:
     """A wire to a fakeredis server of this process."""
 
+    progress = 0  # nothing here comes piece by piece
+
     def __init__(self, target: Target) -> None:
         self.db = target.db
         server = fake_server(target.path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
@@ -16,10 +17,10 @@ from redis.exceptions import InvalidResponse
 
 from am2z.errors import ConfigurationError
 
-from .resp import INCOMPLETE, new_reader
+from .resp import INCOMPLETE, ReplyReader, new_reader
 from .url import Target
 
-__all__ = ["WIRE_ERRORS", "SocketWire", "Wire", "open_wire"]
+__all__ = ["WIRE_ERRORS", "Wire", "open_wire"]
 
 WIRE_ERRORS = (
     OSError,  # ssl.SSLError is one
@@ -31,8 +32,14 @@ WIRE_ERRORS = (
 """What sending and receiving may raise when the connection is of no more use."""
 
 
+READ_SIZE = 65536
+
+
 class Wire(Protocol):
     """Bytes of commands in, replies out."""
+
+    progress: int
+    """Grows while a large reply comes in, or a large command goes out, piece by piece."""
 
     async def send(self, data: bytes) -> None:
         """Send packed commands. Raises one of ``WIRE_ERRORS``."""
@@ -49,35 +56,88 @@ class Wire(Protocol):
 
 
 class SocketWire:
-    """A wire over a byte stream of trio."""
+    """A wire over a plain socket.
 
-    __slots__ = ("_reader", "_socket", "_stream")
+    It does what ``trio.SocketStream`` does, but waits before it reads and does not yield after it
+    wrote: the reader nearly always has to wait, the writer nearly never. What this saves, a failed
+    read and a round through the scheduler, is a fifth of the work of a lone command.
+    """
 
-    def __init__(self, stream: trio.abc.Stream, raw: trio.SocketStream) -> None:
+    __slots__ = ("_reader", "_socket", "progress")
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.progress = 0
+        self._socket = socket.socket(fileno=stream.socket.detach())
+        self._socket.setblocking(False)
+        self._reader = new_reader()
+
+    async def send(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            await self._send_rest(memoryview(data)[sent:])
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        while rest:
+            await trio.lowlevel.wait_writable(self._socket)
+            with suppress(BlockingIOError):
+                rest = rest[self._socket.send(rest) :]
+                self.progress += 1
+
+    async def receive(self) -> list[Any]:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except BlockingIOError:
+                continue
+            self.progress += 1
+            if replies := _feed(self._reader, data):
+                return replies
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+class TlsWire:
+    """A wire over TLS."""
+
+    __slots__ = ("_raw", "_reader", "_stream", "progress")
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self.progress = 0
         self._stream = stream
-        self._socket = raw.socket
+        self._raw = stream.transport_stream.socket
         self._reader = new_reader()
 
     async def send(self, data: bytes) -> None:
         await self._stream.send_all(data)
 
     async def receive(self) -> list[Any]:
-        reader = self._reader
         while True:
-            data = await self._stream.receive_some(65536)
-            if not data:
-                raise RedisConnectionError("the server closed the connection")
-            reader.feed(data)
-            replies: list[Any] = []
-            while (reply := reader.gets()) is not INCOMPLETE:
-                replies.append(reply)
-            if replies:
+            data = await self._stream.receive_some(READ_SIZE)
+            self.progress += 1
+            if replies := _feed(self._reader, data):
                 return replies
 
     def close(self) -> None:
-        # Straight at the socket: a stream's aclose() is a checkpoint, and TLS would say good-bye
-        # to a peer that may be gone.
-        self._socket.close()
+        # Straight at the socket: aclose() is a checkpoint, and TLS would say good-bye to a peer
+        # that may be gone.
+        self._raw.close()
+
+
+def _feed(reader: ReplyReader, data: bytes | bytearray) -> list[Any]:
+    if not data:
+        raise RedisConnectionError("the server closed the connection")
+    reader.feed(data)
+    replies: list[Any] = []
+    while (reply := reader.gets()) is not INCOMPLETE:
+        replies.append(reply)
+    return replies
 
 
 async def open_wire(target: Target) -> Wire:
@@ -87,21 +147,20 @@ async def open_wire(target: Target) -> Wire:
 
         return FakeWire(target)
     if target.scheme == "unix":
-        raw = await trio.open_unix_socket(target.path)
-        return SocketWire(raw, raw)
-    raw = await trio.open_tcp_stream(target.host, target.port)
+        return SocketWire(await trio.open_unix_socket(target.path))
+    stream = await trio.open_tcp_stream(target.host, target.port)
     # An idle connection whose other end vanished is found out by the kernel; a busy one by the
     # deadline on its oldest command.
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if target.scheme != "rediss":
-        return SocketWire(raw, raw)
+        return SocketWire(stream)
     try:
-        stream = trio.SSLStream(raw, tls_context(target), server_hostname=target.host)
-        await stream.do_handshake()
+        secure = trio.SSLStream(stream, tls_context(target), server_hostname=target.host)
+        await secure.do_handshake()
     except BaseException:
-        raw.socket.close()
+        stream.socket.close()
         raise
-    return SocketWire(stream, raw)
+    return TlsWire(secure)
 
 
 _CERT_REQS = {

@@ -122,6 +122,7 @@ class Proxy:
         self.path = path
         self.target = target
         self.drop_replies = False
+        self.pause_between_chunks = 0.0
         self.connections = 0
         self.lines: list[tuple[trio.SocketStream, trio.SocketStream]] = []
         self._open = trio.Event()
@@ -167,6 +168,8 @@ class Proxy:
         try:
             while data := await source.receive_some(65536):
                 await self._open.wait()
+                if self.pause_between_chunks:
+                    await trio.sleep(self.pause_between_chunks)
                 if not (is_reply and self.drop_replies):
                     await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -232,3 +232,13 @@ async def test_fake_server_can_go_away_and_come_back(fake_url: str) -> None:
                     break
                 except errors.ConnectionError:
                     continue
+
+
+async def test_slow_large_reply_is_not_taken_for_a_dead_line(open_proxy: Any) -> None:
+    value = b"x" * 8_000_000
+    async with open_proxy() as proxy, open_client(proxy.url, patience=0.15) as client:
+        await client.call("SET", "big", value, idempotent=True)
+        started = trio.current_time()
+        proxy.pause_between_chunks = 0.003
+        assert await client.call("GET", "big") == value
+        assert trio.current_time() - started > 0.15

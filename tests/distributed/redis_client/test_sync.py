@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import redis
 
@@ -26,3 +29,8 @@ def test_sync_client_speaks_to_the_server_of_its_url(url: str) -> None:
 def test_sync_client_of_a_malformed_url_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError):
         sync_client("http://localhost")
+
+
+def test_fakeredis_is_only_imported_for_those_who_open_a_fake_url() -> None:
+    code = "import sys, am2z.queue.client; sys.exit('fakeredis' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
