@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import StringIO
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.catalogue import GROUPS
+from harness.catalogue import GROUPS, Rule
 from harness.fingerprint import kit_fingerprint
 from harness.outcome import Outcome, Status
 from harness.report import Report
@@ -145,3 +145,33 @@ def _lacks(report: Report) -> list[Text]:
             lines += [Text(""), Text(f"Declared to lack ({name})", style="bold")]
             lines += [Text(f"  {what}: {why}") for what, why in declared.lacks.items()]
     return lines
+
+
+def print_rules(catalogue: Mapping[str, Rule]) -> None:
+    """The catalogue as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("rule", no_wrap=True)
+    table.add_column("level", no_wrap=True)
+    table.add_column("text")
+    for rule in catalogue.values():
+        table.add_row(rule.id, rule.level, Text(rule.text))
+    Console(highlight=False).print(table)
+
+
+def print_rule(rule: Rule) -> None:
+    """Everything about one rule."""
+    level = f"{rule.level}, a safety rule" if rule.safety else rule.level
+    facts = {
+        "Why": rule.intent,
+        "If it fails": rule.help,
+        "Checked": f"{rule.strength}; since version {rule.since}",
+        "Requires": ", ".join(rule.requires),
+        "From the test plan": " | ".join(rule.seed),
+        "Finds these faults": ", ".join(rule.mutants),
+    }
+    console = Console(highlight=False)
+    console.print(Text.assemble((f"{rule.id}  {level}", "bold"), f"  ({GROUPS[rule.group]})"))
+    console.print(Text(rule.text))
+    for title, text in facts.items():
+        if text:
+            console.print(Text.assemble("\n", (f"{title}: ", "bold"), text))
