@@ -15,10 +15,11 @@ import trio
 
 from am2z.bus import EventBus
 from am2z.capabilities import Capability
-from am2z.codec import encode_state
+from am2z.codec import decode_state, encode_state
 from am2z.config import RuntimeConfig
-from am2z.context import Delivery, check_event_data, check_event_name
+from am2z.context import Context, Delivery, check_event_data, check_event_name
 from am2z.errors import (
+    AM2ZError,
     CallDepthExceededError,
     ConfigurationError,
     RuntimeNotStartedError,
@@ -30,6 +31,7 @@ from am2z.ids import check_name, new_id
 from am2z.processor import Processor
 from am2z.registry import Registry
 from am2z.resources import ResourceLimits, ResourceMonitor
+from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.runtime import EventHandler, ProcessorRef, RuntimeMixin
 from am2z.state import AppState, StateT
 
@@ -50,6 +52,10 @@ class Request(Generic[StateT]):
         self.execution_id = execution_id
         self.is_named = session_id is not None
         self.session_id = session_id if session_id is not None else execution_id
+
+    def given(self) -> StateT:
+        """A copy of the state as it was given."""
+        return decode_state(type(self.state), self.data)
 
 
 class BaseRuntime(RuntimeMixin):
@@ -116,9 +122,7 @@ class BaseRuntime(RuntimeMixin):
             # The exception of the block stays what it is: it is not ours to wrap in a group.
             await manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
+            raise unwrapped(group) from None
         finally:
             self._manager = self._nursery = None
             self._bus.close()
@@ -138,7 +142,11 @@ class BaseRuntime(RuntimeMixin):
             if self._accepting:
                 return
             self._stop_requested, self._engine_done = trio.Event(), trio.Event()
-            await self._nursery.start(self._live)
+            self.resources.reset()
+            try:
+                await self._nursery.start(self._live)
+            except BaseExceptionGroup as group:
+                raise unwrapped(group) from None
             self._accepting = True
             self._started_at = trio.current_time()
             self._publish_runtime_event(EventType.RUNTIME_STARTED, {})
@@ -278,6 +286,15 @@ class BaseRuntime(RuntimeMixin):
         data = encode_state(state, self.config.max_payload_bytes)
         return Request(name, state, data, execution_id, session_id)
 
+    def admit_child(
+        self, ctx: Context, name: str, state: StateT, *, is_named: bool
+    ) -> Request[StateT]:
+        """The request of a nested call; its id comes from its parent's, the same each time."""
+        request = self._admit(name, state, ctx.session_id)
+        request.execution_id = f"{ctx.execution_id}{ctx.next_call()}"
+        request.is_named = is_named
+        return request
+
     # --- housekeeping
 
     @property
@@ -331,6 +348,28 @@ def session_stopped(session_id: str) -> SessionStoppedError:
         f"session {session_id!r} was stopped; call clean_session({session_id!r}) to use it again",
         context={"session_id": session_id},
     )
+
+
+def refusal(request: Request[StateT], error: AM2ZError) -> ProcessorResult[StateT]:
+    """The result of work that never began."""
+    return ProcessorResult(
+        success=False,
+        state=request.given(),
+        error=error,
+        metadata=ExecutionMetadata(
+            processor_name=request.name,
+            execution_id=request.execution_id,
+            session_id=request.session_id,
+        ),
+    )
+
+
+def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The only exception in a group, or the group: a nursery wraps even a single error."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def call_too_deep(name: str, limit: int) -> CallDepthExceededError:

@@ -191,13 +191,13 @@ class Context:
             deadline=min(deadline, self.deadline),
             call_depth=self.call_depth,
             fence=self.fence,
-            path=f"{self.path}.{label}",
+            path=f"{self.path}/s{label}",
         )
 
     def next_call(self) -> str:
         """The name of the next child of this execution: the same in every delivery."""
         self.calls += 1
-        return f"{self.path}.{self.metadata.attempt}-{self.calls}"
+        return f"{self.path}/{self.metadata.attempt}-{self.calls}"
 
 
 class ThreadContext:

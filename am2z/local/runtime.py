@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 
 import trio
 
-from am2z.base import BaseRuntime, Request, call_too_deep, session_stopped, wall_clock
+from am2z.base import (
+    BaseRuntime,
+    Request,
+    call_too_deep,
+    refusal,
+    session_stopped,
+    wall_clock,
+)
 from am2z.capabilities import Capability
 from am2z.codec import checksum, copy_mapping, decode_state, encode_state
 from am2z.config import RuntimeConfig
@@ -82,7 +89,7 @@ class LocalRuntime(BaseRuntime):
         execution = self._begin(request)
         if isinstance(execution, AM2ZError):
             await trio.lowlevel.checkpoint()
-            return _refused(request, execution)
+            return refusal(request, execution)
         return await self._run(execution)
 
     async def submit(
@@ -94,7 +101,7 @@ class LocalRuntime(BaseRuntime):
         execution = self._begin(request)
         if isinstance(execution, AM2ZError):
             handle = LocalHandle[StateT](request.execution_id, None)
-            handle.resolve(_refused(request, execution))
+            handle.resolve(refusal(request, execution))
             await trio.lowlevel.checkpoint()
             return handle
         handle = LocalHandle[StateT](request.execution_id, execution)
@@ -104,7 +111,7 @@ class LocalRuntime(BaseRuntime):
                 handle.resolve(await self._run(execution))
             except BaseException:
                 # The runtime's block failed; whoever waits outside of it must learn so.
-                handle.resolve(_refused(request, stopped_error(request.name)))
+                handle.resolve(refusal(request, stopped_error(request.name)))
                 raise
 
         assert self._nursery is not None
@@ -165,7 +172,6 @@ class LocalRuntime(BaseRuntime):
 
     async def _attempts(self, execution: Execution) -> ProcessorResult[Any]:
         request, processor = execution.request, execution.processor
-        state_type = type(request.state)
         while True:
             if not execution.slot.try_acquire():
                 execution.phase = "waiting"
@@ -175,8 +181,7 @@ class LocalRuntime(BaseRuntime):
             execution.was_active = True
             ctx = self._context(execution)
             self._tell(execution, EventType.ACTIVE, {})
-            state = decode_state(state_type, request.data)
-            outcome = await attempt(processor, state, ctx)
+            outcome = await attempt(processor, request.given(), ctx)
             execution.elapsed = outcome.elapsed
             data = outcome.seal(self.config.max_payload_bytes)
             if data is not None:
@@ -246,17 +251,14 @@ class LocalRuntime(BaseRuntime):
         if execution.was_active:
             self._tell(execution, EventType.FAILED, told)
         self._tell(execution, EventType.QUEUE_FAILED, told)
-        given = decode_state(type(request.state), request.data)
-        return to_result(outcome, given, metadata or self._metadata(execution))
+        return to_result(outcome, request.given(), metadata or self._metadata(execution))
 
     # --- what contexts ask for (ContextHost)
 
     async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
         """Run a child in the same task, on a slot of its own."""
         parent = self._executions[ctx.execution_id]
-        request = self._admit(name, state, ctx.session_id)
-        request.execution_id = f"{ctx.execution_id}{ctx.next_call()}"
-        request.is_named = parent.request.is_named
+        request = self.admit_child(ctx, name, state, is_named=parent.request.is_named)
         child: Execution | AM2ZError
         if ctx.call_depth >= self.config.max_call_depth:
             child = call_too_deep(name, self.config.max_call_depth)
@@ -264,7 +266,7 @@ class LocalRuntime(BaseRuntime):
             child = self._begin(request, depth=ctx.call_depth + 1, deadline=ctx.deadline)
         if isinstance(child, AM2ZError):
             await trio.lowlevel.checkpoint()
-            return _refused(request, child)
+            return refusal(request, child)
         parent.slot.release()
         try:
             return await self._run(child)
@@ -273,9 +275,9 @@ class LocalRuntime(BaseRuntime):
 
     def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
         """Publish a processor's own event; its data crosses by value, as everywhere."""
-        meta = ctx.metadata
+        request = self._executions[ctx.execution_id].request
         self._publish(
-            event, meta.execution_id, meta.session_id, meta.processor_name, copy_mapping(data)
+            event, request.execution_id, request.session_id, request.name, copy_mapping(data)
         )
         return Delivery(trio.lowlevel.checkpoint)
 
@@ -427,17 +429,3 @@ class LocalRuntime(BaseRuntime):
             session_id=request.session_id,
             attempt=execution.attempt,
         )
-
-
-def _refused(request: Request[StateT], error: AM2ZError) -> ProcessorResult[StateT]:
-    """The result of work that never began."""
-    return ProcessorResult(
-        success=False,
-        state=decode_state(type(request.state), request.data),
-        error=error,
-        metadata=ExecutionMetadata(
-            processor_name=request.name,
-            execution_id=request.execution_id,
-            session_id=request.session_id,
-        ),
-    )

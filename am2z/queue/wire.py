@@ -61,6 +61,7 @@ class Why(StrEnum):
     CANCELLED = "cancelled"
     POISON = "poison"
     ORPHAN = "orphan"
+    LOST = "lost"
 
 
 class EnqueueAnswer(StrEnum):

@@ -1,5 +1,5 @@
 --@include base
-local SHORT = 256  -- LREM walks a list, so it is for lists up to this length
+local SHORT = 256  -- LREM and LPOS walk a list; so far and no farther
 
 -- Takes a group whose list has just become empty out of the ring. From a long ring that would cost too
 -- much: there a blank in the list keeps the invariant until a claim passes by.
@@ -13,9 +13,11 @@ local function leave_ring(proc, group)
   end
 end
 
--- Takes a waiting execution out of its list, or leaves it there for the next claim if that is long.
+-- Takes a waiting execution out of its list. In the middle of a long one it stays: a claim will skip it.
 local function unqueue(proc, group, id)
   local list = P .. 'w:' .. proc .. ':' .. group
-  if call('LLEN', list) > SHORT or call('LREM', list, '1', id) == 0 then return end
+  if call('LPOS', list, id, 'MAXLEN', SHORT) then call('LREM', list, '1', id)
+  elseif call('LPOS', list, id, 'RANK', '-1', 'MAXLEN', SHORT) then call('LREM', list, '-1', id)
+  else return end
   if call('EXISTS', list) == 0 then leave_ring(proc, group) end
 end

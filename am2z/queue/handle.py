@@ -1,0 +1,93 @@
+"""The handle of an execution that was submitted to a ``QueueRuntime``."""
+
+from __future__ import annotations
+
+from typing import Generic
+
+import trio
+
+from am2z.base import Request, refusal
+from am2z.errors import AM2ZError
+from am2z.queue.inbox import Inbox, Pending
+from am2z.queue.node import Node, network_errors
+from am2z.queue.payload import read_result
+from am2z.queue.stream import EventReader
+from am2z.queue.wire import Finished
+from am2z.result import ExecutionMetadata, ProcessorResult
+from am2z.state import StateT
+
+__all__ = ["QueueHandle"]
+
+
+class QueueHandle(Generic[StateT]):
+    """See ``ExecutionHandle``."""
+
+    def __init__(
+        self,
+        request: Request[StateT],
+        node: Node,
+        inbox: Inbox,
+        events: EventReader,
+        pending: Pending,
+    ) -> None:
+        self._request = request
+        self._node = node
+        self._inbox = inbox
+        self._events = events
+        self._pending = pending
+        self._result: ProcessorResult[StateT] | None = None
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution."""
+        return self._request.execution_id
+
+    async def result(self) -> ProcessorResult[StateT]:
+        """See ``ExecutionHandle.result``."""
+        ended = await self._pending.wait()
+        if self._result is None:
+            self._result = self._read(ended)
+        if isinstance(ended, Finished):
+            await self._events.caught_up(ended.event_id)
+        return self._result
+
+    async def progress(self) -> float:
+        """See ``ExecutionHandle.progress``."""
+        with network_errors(self._node.client.safe_url):
+            [look] = await self._node.protocol.look([self.execution_id])
+        if look.progress is not None:
+            self._progress = look.progress
+        return self._progress
+
+    _progress = 0.0
+
+    async def cancel(self) -> None:
+        """See ``ExecutionHandle.cancel``."""
+        if self._pending.finished is None:
+            with network_errors(self._node.client.safe_url):
+                await self._node.protocol.cancel(self.execution_id)
+        await self._pending.wait()
+
+    async def abandon(self) -> None:
+        """The caller is gone: end the execution if that is quickly done, and wait for nothing."""
+        self._inbox.forget(self._pending)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
+            with network_errors(self._node.client.safe_url):
+                await self._node.protocol.cancel(self.execution_id)
+
+    def refuse(self, error: AM2ZError) -> None:
+        """The execution was never accepted."""
+        self._inbox.forget(self._pending)
+        self._pending.resolve(error)
+
+    def _read(self, ended: Finished | BaseException) -> ProcessorResult[StateT]:
+        request = self._request
+        if isinstance(ended, AM2ZError):
+            return refusal(request, ended)
+        assert isinstance(ended, Finished)
+        metadata = ExecutionMetadata(
+            processor_name=request.name,
+            execution_id=request.execution_id,
+            session_id=request.session_id,
+        )
+        return read_result(ended, request.given(), metadata)

@@ -1,0 +1,166 @@
+"""What others tell this runtime: its results, and what it shall stop running.
+
+One blocking loop on one list serves any number of waiting callers. The truth about an execution is
+in its own record; the inbox only saves asking. So whoever waits is also looked up now and then, and
+after each reconnection: no result can be missed.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from am2z.queue.keys import encode
+from am2z.queue.leases import Leases
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
+from am2z.queue.wire import CancelOrder, Finished, Status, Why, WireError, parse_inbox
+
+__all__ = ["Inbox", "Pending"]
+
+BLOCK = 2.0
+"""Seconds for which one read waits for messages."""
+BATCH = 200
+SWEEP = 2.0
+"""How often those who have waited for that long are looked up, in seconds."""
+
+
+class Pending:
+    """A caller's wait for one execution."""
+
+    __slots__ = ("_done", "execution_id", "finished", "is_child", "is_transient",
+                 "processor_name", "since")  # fmt: skip
+
+    def __init__(
+        self, execution_id: str, processor_name: str, *, is_transient: bool, is_child: bool
+    ) -> None:
+        self.execution_id = execution_id
+        self.processor_name = processor_name
+        self.is_transient = is_transient
+        self.is_child = is_child
+        self.finished: Finished | BaseException | None = None
+        self.since = trio.current_time()
+        self._done = trio.Event()
+
+    def resolve(self, finished: Finished | BaseException) -> None:
+        """The execution has ended like this; the first word counts."""
+        if self.finished is None:
+            self.finished = finished
+            self._done.set()
+
+    async def wait(self) -> Finished | BaseException:
+        """Return how it ended."""
+        await self._done.wait()
+        assert self.finished is not None
+        return self.finished
+
+
+class Inbox:
+    """The waits of this runtime, and the loop that ends them."""
+
+    def __init__(self, node: Node, leases: Leases) -> None:
+        self._node = node
+        self._leases = leases
+        self._pending: dict[str, set[Pending]] = {}
+        self._look_now = trio.Event()
+        self._emptied = trio.lowlevel.ParkingLot()
+        node.client.on_reconnect.append(self._reconnected)
+
+    @property
+    def waiting(self) -> list[Pending]:
+        """Everybody who waits."""
+        return [pending for group in self._pending.values() for pending in group]
+
+    def expect(
+        self, execution_id: str, processor_name: str, *, is_transient: bool, is_child: bool
+    ) -> Pending:
+        """Wait for an execution; register before it is enqueued, so that no answer is missed.
+
+        ``is_transient``: nobody but the caller wants the result, so it is cancelled with the caller.
+        """
+        pending = Pending(
+            execution_id, processor_name, is_transient=is_transient, is_child=is_child
+        )
+        self._pending.setdefault(execution_id, set()).add(pending)
+        return pending
+
+    def forget(self, pending: Pending) -> None:
+        """Nobody waits any more."""
+        group = self._pending.get(pending.execution_id)
+        if group is not None:
+            group.discard(pending)
+            if not group:
+                del self._pending[pending.execution_id]
+        if not self._pending:
+            self._emptied.unpark_all()
+
+    async def empty(self) -> None:
+        """Return when nobody waits."""
+        while self._pending:
+            await self._emptied.park()
+
+    def resolve(self, finished: Finished) -> None:
+        """Tell everybody who waits for this execution."""
+        for pending in self._pending.pop(finished.id, ()):
+            pending.resolve(finished)
+        if not self._pending:
+            self._emptied.unpark_all()
+
+    async def run(self) -> None:
+        """Read messages until cancelled."""
+        key = self._node.key(f"in:{encode(self._node.runtime_id)}")
+        while True:
+            try:
+                first = await self._node.client.block("BLPOP", key, BLOCK, timeout=BLOCK)
+                messages = [first[1]] if first else []
+                while messages:
+                    for message in messages:
+                        await self._take(message)
+                    rest = await self._node.client.call("LPOP", key, BATCH)
+                    messages = rest or []
+            except RECOVERABLE as error:
+                self._node.log.warning("the inbox could not be read: %s", error)
+                self._look_now.set()
+                await trio.sleep(RETRY_PAUSE)
+
+    async def sweep(self) -> None:
+        """Look up those who wait for long, until cancelled."""
+        while True:
+            with trio.move_on_after(SWEEP):
+                await self._look_now.wait()
+            everybody = self._look_now.is_set()
+            self._look_now = trio.Event()
+            oldest = trio.current_time() - (0 if everybody else SWEEP)
+            names = [p.execution_id for p in self.waiting if p.since <= oldest]
+            try:
+                for start in range(0, len(names), BATCH):
+                    await self._look_up(names[start : start + BATCH])
+            except RECOVERABLE as error:
+                self._node.log.warning("waiting executions could not be looked up: %s", error)
+
+    async def _take(self, message: bytes) -> None:
+        try:
+            told = parse_inbox(message)
+        except WireError as error:
+            self._node.log.warning("a message that cannot be read was skipped: %s", error)
+            return
+        if isinstance(told, CancelOrder):
+            self._leases.lose(told.id, told.fence)
+        else:
+            await self.take(told)
+
+    async def take(self, finished: Finished) -> None:
+        """An execution has ended; a result that was too long to be told is fetched."""
+        if finished.body is None:
+            await self._look_up([finished.id])
+        else:
+            self.resolve(finished)
+
+    async def _look_up(self, names: list[str]) -> None:
+        for look in await self._node.protocol.look(names, whole=True):
+            if look.finished is not None:
+                self.resolve(look.finished)
+            elif look.status is Status.UNKNOWN:
+                # Accepted once, and now unknown: Redis lost it. Better an answer than a wait.
+                self.resolve(Finished(look.id, Status.FAILED, Why.LOST, 0, None, b""))
+
+    def _reconnected(self) -> None:
+        self._look_now.set()

@@ -1,0 +1,107 @@
+"""Leases of what this worker runs, renewed from a thread of their own.
+
+The thread is deliberate: a processor that blocks the event loop for longer than a lease would
+otherwise lose its work to another worker and run twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
+from redis import Redis
+
+from am2z.queue.client import sync_client
+from am2z.queue.keys import encode
+from am2z.queue.library import library
+from am2z.queue.node import RECOVERABLE, Node
+from am2z.queue.upkeep import ms
+from am2z.queue.wire import as_list, as_name
+
+__all__ = ["Leases"]
+
+BATCH = 500
+"""How many leases one heartbeat renews."""
+
+
+class Leases:
+    """The executions that are held, each with its fence and what to call when it is lost."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._held: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._stop = threading.Event()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, execution_id: str, fence: int, on_lost: Callable[[], None]) -> None:
+        """Renew this lease from now on."""
+        self._held[execution_id] = (fence, on_lost)
+
+    def drop(self, execution_id: str, fence: int) -> None:
+        """Let this lease go. A newer one of the same execution stays."""
+        entry = self._held.get(execution_id)
+        if entry is not None and entry[0] == fence:
+            del self._held[execution_id]
+
+    def lose(self, execution_id: str, fence: int | None = None) -> None:
+        """The execution is not ours any more: say so to whoever runs it."""
+        entry = self._held.get(execution_id)
+        if entry is not None and fence in (None, entry[0]):
+            entry[1]()
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Renew all leases for as long as the block runs."""
+        token = trio.lowlevel.current_trio_token()
+        limiter = trio.CapacityLimiter(1)
+        self._stop.clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                lambda: trio.to_thread.run_sync(
+                    self._beat, token, thread_name="am2z heartbeat", limiter=limiter
+                )
+            )
+            try:
+                yield
+            finally:
+                self._stop.set()
+
+    def _beat(self, token: trio.lowlevel.TrioToken) -> None:
+        """The thread: every third of a lease, renew what is held."""
+        pause = self._node.config.lease / 3
+        client: Redis | None = None
+        try:
+            while not self._stop.wait(pause):
+                held = [(name, entry[0]) for name, entry in list(self._held.items())]
+                if not held:
+                    continue
+                if client is None:
+                    client = sync_client(self._node.client.url)
+                for start in range(0, len(held), BATCH):
+                    self._renew(client, held[start : start + BATCH], token)
+        finally:
+            if client is not None:
+                client.close()
+
+    def _renew(
+        self, client: Redis, held: list[tuple[str, int]], token: trio.lowlevel.TrioToken
+    ) -> None:
+        script = library()["heartbeat"]
+        args: list[str | int] = [ms(self._node.config.lease)]
+        for execution_id, fence in held:
+            args += (encode(execution_id), fence)
+        try:
+            # EVAL rather than EVALSHA: a few hundred bytes three times a lease, and no NOSCRIPT.
+            reply = client.eval(script.text, 1, self._node.protocol.keys.prefix, *args)
+            lost = [as_name(name) for name in as_list(reply)]
+        except RECOVERABLE as error:
+            # Nothing is lost yet: the next beat comes well before the lease ends.
+            self._node.log.warning("leases could not be renewed: %s", error)
+            return
+        fences = dict(held)
+        for name in lost:
+            token.run_sync_soon(self.lose, name, fences.get(name))

@@ -1,0 +1,67 @@
+"""What every runtime does now and then for all: there is no leader that could be missing."""
+
+from __future__ import annotations
+
+import trio
+
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
+from am2z.registry import Registry
+
+__all__ = ["Maintenance"]
+
+BATCH = 500
+LEAST_PRESENCE = 30.0
+"""A runtime counts as present for at least so many seconds after it was last heard of."""
+
+
+class Maintenance:
+    """Takes back what died with its worker, wakes what is due, and says that we are here."""
+
+    def __init__(self, node: Node, registry: Registry, *, serves: bool) -> None:
+        self._node = node
+        self._registry = registry
+        self._serves = serves
+        self._announced: set[str] = set()
+
+    async def reclaim(self) -> None:
+        """Look for expired leases and due work, until cancelled."""
+        pause = min(max(self._node.config.lease / 4, 0.02), 0.5)
+        protocol = self._node.protocol
+        while True:
+            await trio.sleep(pause)
+            try:
+                while sum(await protocol.reclaim(BATCH)) >= BATCH:
+                    pass
+                while (await protocol.promote(BATCH))[0] >= BATCH:
+                    pass
+            except RECOVERABLE as error:
+                self._node.log.warning("leases could not be looked through: %s", error)
+                await trio.sleep(RETRY_PAUSE)
+
+    async def stay_present(self) -> None:
+        """Say that we are here, until cancelled."""
+        while True:
+            try:
+                await self.announce()
+            except RECOVERABLE as error:
+                self._node.log.warning("presence could not be told: %s", error)
+                await trio.sleep(RETRY_PAUSE)
+            else:
+                await trio.sleep(self._presence / 3)
+
+    async def announce(self) -> None:
+        """Say what this runtime serves now."""
+        names = set(self._registry.names()) if self._serves else set()
+        gone = self._announced - names
+        if gone:
+            await self._node.protocol.leave(self._node.runtime_id, gone)
+        await self._node.protocol.presence(self._node.runtime_id, names, self._presence)
+        self._announced = names
+
+    async def leave(self) -> None:
+        """Say goodbye."""
+        await self._node.protocol.leave(self._node.runtime_id)
+
+    @property
+    def _presence(self) -> float:
+        return max(3 * self._node.config.lease, LEAST_PRESENCE)

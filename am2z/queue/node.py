@@ -1,0 +1,55 @@
+"""One runtime among the others of its namespace: its id, its connection, its view of the protocol."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+
+from am2z.config import RuntimeConfig
+from am2z.errors import NetworkError
+from am2z.queue.client import RedisClient
+from am2z.queue.protocol import Protocol
+from am2z.queue.wire import WireError
+
+__all__ = ["Node", "RECOVERABLE", "network_errors"]
+
+RECOVERABLE = (RedisError, WireError)
+"""What a loop that must go on survives: it logs, waits a moment and tries again."""
+
+RETRY_PAUSE = 0.25
+"""Seconds that such a loop waits; the client itself reconnects with back-off below it."""
+
+
+class Node:
+    """What the parts of a running ``QueueRuntime`` share."""
+
+    __slots__ = ("client", "config", "log", "protocol", "runtime_id")
+
+    def __init__(
+        self, runtime_id: str, client: RedisClient, protocol: Protocol, config: RuntimeConfig
+    ) -> None:
+        self.runtime_id = runtime_id
+        self.client = client
+        self.protocol = protocol
+        self.config = config
+        self.log = logging.getLogger("am2z.queue_runtime")
+
+    def key(self, name: str) -> str:
+        """A key of this namespace."""
+        return f"{self.protocol.keys.prefix}{name}"
+
+
+@contextmanager
+def network_errors(endpoint: str) -> Iterator[None]:
+    """Turn what the connection raises into a ``NetworkError`` that names the server."""
+    try:
+        yield
+    except RECOVERABLE as error:
+        raise NetworkError(
+            f"Redis at {endpoint} did not do its part: {error}; check that it runs and can be "
+            "reached",
+            endpoint,
+        ) from error

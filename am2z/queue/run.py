@@ -1,0 +1,235 @@
+"""One execution on a worker, from its claim to its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from am2z.base import call_too_deep, refusal, wall_clock
+from am2z.codec import checksum, decode_named_state
+from am2z.context import Context, Delivery
+from am2z.errors import AM2ZError
+from am2z.executor import Outcome, attempt
+from am2z.processor import Processor
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
+from am2z.queue.outbox import Outbox
+from am2z.queue.payload import Ending, Job, call_hash
+from am2z.queue.protocol import Parent, StateWrite
+from am2z.queue.stream import pack_event, pack_failure
+from am2z.queue.wire import Claimed
+from am2z.result import ExecutionMetadata, ProcessorResult
+from am2z.runtime import CANCEL_GRACE
+from am2z.slots import Slot
+from am2z.state import StateT
+from am2z.typenames import type_name
+
+if TYPE_CHECKING:
+    from am2z.queue.runtime import QueueRuntime
+
+__all__ = ["Run"]
+
+GIVE_BACK = 2.0
+"""How long a stopping worker may take to give one execution back, in seconds."""
+
+
+class Run:
+    """An execution that this worker holds; the host of its context."""
+
+    def __init__(
+        self,
+        runtime: QueueRuntime,
+        node: Node,
+        claimed: Claimed,
+        processor: Processor[Any],
+        slot: Slot,
+        outbox: Outbox,
+    ) -> None:
+        self.emitter = runtime
+        self.claimed = claimed
+        self.slot = slot
+        self.is_calling = 0
+        self.scope = trio.CancelScope()
+        self._node = node
+        self._processor = processor
+        self._outbox = outbox
+        self._is_lost = False
+
+    def lose(self) -> None:
+        """It belongs to somebody else now, or to nobody: stop, and say nothing."""
+        self._is_lost = True
+        self.scope.cancel()
+
+    def give_back(self) -> None:
+        """This worker stops: let another one run it."""
+        self.scope.cancel()
+
+    async def run(self) -> None:
+        """Run one attempt and report how it ended."""
+        try:
+            with self.scope:
+                await self._run()
+        except trio.Cancelled:
+            if not self._is_lost:
+                await self._return()
+            raise
+        if self.scope.cancelled_caught and not self._is_lost:
+            await self._return()
+
+    async def _run(self) -> None:
+        await self.slot.acquire()
+        try:
+            job = Job.decode(self.claimed.payload)
+            state = decode_named_state(job.type_name, job.data, self._processor.state_type)
+        except AM2ZError as error:
+            metadata = self._context(None).metadata
+            await self._report(Outcome(None, error), None, metadata, commits=False)
+            return
+        ctx = self._context(job)
+        outcome = await attempt(self._processor, state, ctx)
+        data = outcome.seal(self._node.config.max_payload_bytes)
+        commits = self.claimed.session_id is not None and job.depth == 0
+        await self._report(outcome, data, ctx.metadata, commits=commits)
+
+    def _context(self, job: Job | None) -> Context:
+        claimed, processor = self.claimed, self._processor
+        timeout = processor.timeout if processor.timeout else self._node.config.default_timeout
+        budget = job.budget if job is not None and job.budget is not None else math.inf
+        return Context(
+            self,
+            processor,
+            ExecutionMetadata(
+                processor_name=claimed.processor,
+                execution_id=claimed.id,
+                session_id=job.session_id if job is not None else (claimed.session_id or ""),
+                attempt=claimed.attempt,
+                started_at=wall_clock(),
+            ),
+            deadline=trio.current_time() + min(timeout, budget),
+            call_depth=job.depth if job is not None else 0,
+            fence=claimed.fence,
+        )
+
+    # --- the end of an attempt
+
+    async def _report(
+        self,
+        outcome: Outcome[Any],
+        data: bytes | None,
+        metadata: ExecutionMetadata,
+        *,
+        commits: bool,
+    ) -> None:
+        claimed, protocol = self.claimed, self._node.protocol
+        await self._outbox.flush()
+        if data is not None:
+            assert outcome.state is not None
+            write = None
+            if commits:
+                ttl = self._node.config.state_ttl or 0
+                name = type_name(type(outcome.state))
+                write = StateWrite(data, checksum(data), name, ttl)
+            ending = Ending.of(outcome, data, metadata).encode()
+            told = pack_event({"execution_time": outcome.elapsed})
+            await self._insist(
+                lambda: protocol.ack(
+                    claimed.id, claimed.fence, success=True, body=ending, event_data=told,
+                    state=write,
+                )
+            )  # fmt: skip
+            return
+        delay = await outcome.next_delay(self._processor, claimed.attempt)
+        assert outcome.error is not None
+        if delay is None:
+            ending = Ending.of(outcome, None, metadata).encode()
+            told = pack_failure(outcome.error)
+            await self._insist(
+                lambda: protocol.ack(
+                    claimed.id, claimed.fence, success=False, body=ending, event_data=told
+                )
+            )
+        else:
+            told = pack_failure(outcome.error, delay=delay)
+            await self._insist(
+                lambda: protocol.nack(
+                    claimed.id, claimed.fence, retry=True, delay=delay, event_data=told
+                )
+            )
+
+    async def _insist(self, report: Callable[[], Awaitable[object]]) -> None:
+        """Report until Redis has heard it; the fence makes it safe to say it twice."""
+        while True:
+            try:
+                await report()
+            except RECOVERABLE as error:
+                self._node.log.warning("execution %s cannot report: %s", self.claimed.id, error)
+                await trio.sleep(RETRY_PAUSE)
+            else:
+                return
+
+    async def _return(self) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + GIVE_BACK):
+            try:
+                await self._node.protocol.nack(
+                    self.claimed.id, self.claimed.fence, retry=False, event_data=pack_event({})
+                )
+            except RECOVERABLE as error:
+                # Its lease ends soon, and then another worker takes it all the same.
+                self._node.log.warning("%s could not be given back: %s", self.claimed.id, error)
+
+    # --- what the context asks for (ContextHost)
+
+    async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
+        """Enqueue a child and wait for it, on nobody's slot."""
+        runtime, limit = self.emitter, self._node.config.max_call_depth
+        request = runtime.admit_child(ctx, name, state, is_named=self.claimed.session_id is not None)
+        if ctx.call_depth >= limit:
+            await trio.lowlevel.checkpoint()
+            return refusal(request, call_too_deep(name, limit))
+        parent = Parent(self.claimed.id, self.claimed.fence, call_hash(name, state))
+        budget = max(ctx.deadline - trio.current_time(), 0.001)
+        self.is_calling += 1
+        self.slot.release()
+        try:
+            handle = await runtime.enqueue(
+                request, depth=ctx.call_depth + 1, budget=budget, parent=parent
+            )
+            if handle is None:
+                # Our own lease is gone, and with it every right to call: wait to be cancelled.
+                self.lose()
+                await trio.sleep_forever()
+            assert handle is not None
+            try:
+                return await handle.result()
+            except trio.Cancelled:
+                # Where only the call was cancelled its child has no use any more. Where all of this
+                # execution is given back, the child must be there when it runs again.
+                if not self.scope.cancel_called:
+                    with trio.move_on_after(CANCEL_GRACE, shield=True):
+                        await handle.abandon()
+                raise
+        finally:
+            self.is_calling -= 1
+            await self.slot.acquire(resuming=True)
+
+    def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
+        """Publish a processor's own event, for as long as the execution is ours."""
+        return self._send("custom", pack_event(dict(data)), name=event)
+
+    def progress_from(self, ctx: Context, percent: float) -> Delivery:
+        """Note and publish how far the execution is."""
+        return self._send("progress", pack_event({"percent": percent}), progress=percent)
+
+    def _send(
+        self, kind: str, data: bytes, *, name: str = "", progress: float | None = None
+    ) -> Delivery:
+        claimed, protocol = self.claimed, self._node.protocol
+        return self._outbox.put(
+            lambda: protocol.emit(
+                claimed.id, claimed.fence, kind, data, name=name, progress=progress
+            )
+        )
+
+

@@ -1,0 +1,76 @@
+"""Committed states in Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from am2z.errors import NetworkError, StateCorruptError
+from am2z.queue.keys import encode
+from am2z.queue.node import Node, network_errors
+from am2z.queue.protocol import StateWrite
+from am2z.statestore import BaseStateManager, StateRecord, conflict
+
+__all__ = ["RedisStateManager"]
+
+
+class RedisStateManager(BaseStateManager):
+    """One hash for each session: version, bytes, class and checksum. Made by ``QueueRuntime``."""
+
+    def __init__(self, *, max_bytes: int, ttl: float | None) -> None:
+        super().__init__(max_bytes=max_bytes, ttl=ttl)
+        self._node: Node | None = None
+
+    def attach(self, node: Node | None) -> None:
+        """Use this connection (``None``: none any more)."""
+        self._node = node
+
+    @property
+    def _connected(self) -> Node:
+        if self._node is None:
+            raise NetworkError(
+                "the runtime of these states is not connected; use them inside `async with runtime:`"
+            )
+        return self._node
+
+    async def read(self, session_id: str) -> StateRecord | None:
+        """See ``BaseStateManager.read``."""
+        node = self._connected
+        with network_errors(node.client.safe_url):
+            fields: list[Any] = await node.client.call(
+                "HMGET", node.key(f"st:{encode(session_id)}"), "v", "type", "data", "sum",
+                idempotent=True,
+            )  # fmt: skip
+        version, name, data, digest = fields
+        if version is None:
+            return None
+        try:
+            return StateRecord(int(version), name.decode(), data, digest.decode())
+        except (AttributeError, ValueError) as error:
+            raise StateCorruptError(
+                f"the record of session {session_id!r} is incomplete; clean the session"
+            ) from error
+
+    async def write(
+        self,
+        session_id: str,
+        data: bytes,
+        name: str,
+        digest: str,
+        *,
+        ttl: float | None,
+        expected: int | None,
+    ) -> int:
+        """See ``BaseStateManager.write``."""
+        node = self._connected
+        record = StateWrite(data, digest, name, ttl or 0)
+        with network_errors(node.client.safe_url):
+            written, version = await node.protocol.state_set(session_id, record, expected=expected)
+        if not written:
+            raise conflict(session_id, expected, version)
+        return version
+
+    async def delete(self, session_id: str) -> None:
+        """See ``BaseStateManager.delete``."""
+        node = self._connected
+        with network_errors(node.client.safe_url):
+            await node.client.call("DEL", node.key(f"st:{encode(session_id)}"), idempotent=True)

@@ -1,0 +1,152 @@
+"""Events across processes: one bounded stream for the namespace, one reader in each runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import trio
+
+from am2z.bus import EventBus
+from am2z.codec import decode_error, decode_mapping, encode_error, encode_mapping
+from am2z.errors import AM2ZError
+from am2z.events import Event, EventType
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
+from am2z.queue.payload import error_of, root_of
+from am2z.queue.wire import StreamEvent, WireError, parse_event
+from am2z.result import ExecutionMetadata
+
+__all__ = ["EventReader", "pack_event", "pack_failure"]
+
+BLOCK = 2.0
+"""Seconds for which one read waits for events."""
+BATCH = 500
+CATCH_UP = 2.0
+"""How long a caller waits for the events of its execution, in seconds, before it goes on."""
+
+_OF_EXECUTION = {
+    "active": (EventType.ACTIVE,),
+    "progress": (EventType.PROGRESS,),
+    "retrying": (EventType.RETRYING,),
+    "completed": (EventType.COMPLETED, EventType.QUEUE_COMPLETED),
+    "failed": (EventType.FAILED, EventType.QUEUE_FAILED),
+    "dropped": (EventType.QUEUE_FAILED,),
+}
+_OF_SESSION = {"created": EventType.SESSION_CREATED, "stopped": EventType.SESSION_STOPPED}
+
+
+def pack_event(data: dict[str, Any], *, origin: str = "") -> bytes:
+    """Event data as they go into the stream; ``origin`` is the runtime that told its own already."""
+    return encode_mapping({"o": origin, "d": data} if origin else {"d": data})
+
+
+def pack_failure(error: AM2ZError, **data: Any) -> bytes:
+    """The data of a failed or retried execution."""
+    return encode_mapping({"d": data, "e": encode_error(error)})
+
+
+class EventReader:
+    """Reads the stream from the moment on in which somebody first listens."""
+
+    def __init__(self, node: Node, bus: EventBus) -> None:
+        self._node = node
+        self._bus = bus
+        self._wanted = trio.Event()
+        self._ready = trio.Event()
+        self._position = (0, 0)
+        self._moved = trio.lowlevel.ParkingLot()
+
+    def want(self) -> None:
+        """Somebody listens: begin."""
+        self._wanted.set()
+
+    async def ready(self) -> None:
+        """Return once every later event will be seen; at once where nobody listens."""
+        if self._wanted.is_set():
+            await self._ready.wait()
+
+    async def caught_up(self, event_id: str | None) -> None:
+        """Return once that event was handed to the handlers (or after a bounded time)."""
+        if event_id is None or not self._ready.is_set():
+            return
+        goal = _order(event_id)
+        with trio.move_on_after(CATCH_UP):
+            while self._position < goal:
+                await self._moved.park()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        await self._wanted.wait()
+        while True:
+            try:
+                if not self._ready.is_set():
+                    self._position = await self._last_id()
+                    self._ready.set()
+                await self._read()
+            except RECOVERABLE as error:
+                self._node.log.warning("events could not be read: %s", error)
+                await trio.sleep(RETRY_PAUSE)
+
+    async def _last_id(self) -> tuple[int, int]:
+        newest = await self._node.client.call(
+            "XREVRANGE", self._node.key("events"), "+", "-", "COUNT", 1, idempotent=True
+        )
+        return _order(newest[0][0].decode()) if newest else (0, 0)
+
+    async def _read(self) -> None:
+        since = f"{self._position[0]}-{self._position[1]}"
+        reply = await self._node.client.block(
+            "XREAD", "COUNT", BATCH, "BLOCK", int(BLOCK * 1000),
+            "STREAMS", self._node.key("events"), since,
+            timeout=BLOCK,
+        )  # fmt: skip
+        for event_id, raw in reply[0][1] if reply else ():
+            try:
+                fields = dict(zip(raw[::2], raw[1::2], strict=True))
+                for event in self._translate(parse_event(event_id, fields)):
+                    self._bus.publish(event)
+            except (WireError, AM2ZError, ValueError) as error:
+                self._node.log.warning("an event that cannot be read was skipped: %s", error)
+            self._position = _order(event_id.decode())
+        self._moved.unpark_all()
+
+    def _translate(self, entry: StreamEvent) -> Iterator[Event]:
+        """The events that one entry of the stream stands for."""
+        told = decode_mapping(entry.data) if entry.data else {}
+        if told.get("o") == self._node.runtime_id:
+            return  # our own: its handlers have had it already
+        data: dict[str, Any] = dict(told.get("d") or {})
+        execution_id = entry.execution_id or ""
+        session_id = entry.session_id or root_of(execution_id)
+        processor = entry.processor or ""
+        if entry.type in _OF_EXECUTION:
+            data["attempt"] = entry.attempt or 1
+            if "e" in told:
+                data["error"] = decode_error(told["e"])
+            elif entry.why and entry.type in ("failed", "dropped"):
+                metadata = ExecutionMetadata(
+                    processor_name=processor, execution_id=execution_id, session_id=session_id
+                )
+                data["error"] = error_of(entry.why, execution_id, metadata)
+            types: tuple[str, ...] = _OF_EXECUTION[entry.type]
+        elif entry.type in _OF_SESSION:
+            types = (_OF_SESSION[entry.type],)
+        else:
+            types = (entry.name or entry.type,)
+        for event_type in types:
+            yield Event(
+                type=event_type,
+                execution_id=execution_id,
+                session_id=session_id,
+                processor_name=processor,
+                time=_order(entry.event_id)[0] / 1000,
+                data=data,
+            )
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    """An event's id as something that compares by age."""
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number)
+
+

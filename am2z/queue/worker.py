@@ -1,0 +1,162 @@
+"""Claims executions while there are slots for them, and runs each in a task of its own."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import trio
+
+from am2z.processor import Processor
+from am2z.queue.keys import encode
+from am2z.queue.leases import Leases
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
+from am2z.queue.outbox import Outbox
+from am2z.queue.run import Run
+from am2z.queue.wire import Claimed
+from am2z.registry import Registry
+from am2z.slots import Slot, Slots
+
+if TYPE_CHECKING:
+    from am2z.queue.runtime import QueueRuntime
+
+__all__ = ["Worker"]
+
+IDLE = 2.0
+"""Seconds for which an idle worker waits for a token before it looks by itself."""
+
+
+class Worker:
+    """The working half of a runtime."""
+
+    def __init__(
+        self, runtime: QueueRuntime, node: Node, registry: Registry, leases: Leases
+    ) -> None:
+        self.slots = Slots(node.config.concurrency)
+        self._runtime = runtime
+        self._node = node
+        self._registry = registry
+        self._leases = leases
+        self._runs: dict[str, Run] = {}
+        self._is_draining = False
+        self._turn = 0
+        self._idle_scope: trio.CancelScope | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+
+    @property
+    def running(self) -> int:
+        """How many executions are held here."""
+        return len(self._runs)
+
+    def look_again(self) -> None:
+        """What may be claimed has changed: do not sleep on."""
+        if self._idle_scope is not None:
+            self._idle_scope.cancel()
+        self._changed.unpark_all()
+
+    async def run(self) -> None:
+        """Claim and run until cancelled. What is held then is given back."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self.slots.wait_for_room()
+                wants = self._wants()
+                if not wants:
+                    await self._changed.park()
+                    continue
+                try:
+                    next_due = await self._claim(wants, nursery)
+                    if next_due is not None:
+                        await self._wait_for_work(wants, next_due)
+                except RECOVERABLE as error:
+                    self._node.log.warning("work could not be claimed: %s", error)
+                    await trio.sleep(RETRY_PAUSE)
+
+    async def drain(self) -> None:
+        """Claim nothing new; return when everything that is held has ended.
+
+        What already runs may still call other processors, and then those are claimed.
+        """
+        self._is_draining = True
+        self.look_again()
+        while self._runs:
+            await self._changed.park()
+
+    def give_back(self) -> None:
+        """Stop everything that is held; each goes back to the queue, uncounted."""
+        for run in list(self._runs.values()):
+            run.give_back()
+
+    def _wants(self) -> list[tuple[str, int]]:
+        """What to claim, best first: by priority, and in turn among equals."""
+        if self._is_draining and not any(run.is_calling for run in self._runs.values()):
+            return []
+        self._turn += 1
+        ranked = sorted(self._registry.all(), key=_priority)
+        wants: list[tuple[str, int]] = []
+        for _, equals in groupby(ranked, key=_priority):
+            group = list(equals)
+            first = self._turn % len(group)
+            for processor in group[first:] + group[:first]:
+                room = self.slots.room(processor)
+                if room > 0:
+                    wants.append((processor.name, room))
+        return wants
+
+    async def _claim(self, wants: list[tuple[str, int]], nursery: trio.Nursery) -> float | None:
+        """Claim what there is room for. Without work: how long to wait for some, at most."""
+        node = self._node
+        room = self.slots.total - self.slots.active
+        claims = await node.protocol.claim(
+            node.runtime_id, wants, total=room, lease=node.config.lease
+        )
+        for claimed in claims.items:
+            self._begin(claimed, nursery)
+        if claims.items:
+            return None
+        return IDLE if claims.next_due is None else min(IDLE, claims.next_due)
+
+    def _begin(self, claimed: Claimed, nursery: trio.Nursery) -> None:
+        processor = self._registry.find(claimed.processor)
+        if processor is None:  # unregistered while the claim was under way
+            nursery.start_soon(self._decline, claimed)
+            return
+        slot = Slot(self.slots, processor)
+        slot.try_acquire()  # the room was there when we asked; if it is gone, the run waits for it
+        run = Run(
+            self._runtime, self._node, claimed, processor, slot, Outbox(self._node, nursery)
+        )
+        self._runs[claimed.id] = run
+        self._leases.hold(claimed.id, claimed.fence, run.lose)
+        nursery.start_soon(self._run_one, run, name=f"execution {claimed.id}")
+
+    async def _run_one(self, run: Run) -> None:
+        try:
+            await run.run()
+        finally:
+            run.slot.release()
+            self._leases.drop(run.claimed.id, run.claimed.fence)
+            if self._runs.get(run.claimed.id) is run:
+                del self._runs[run.claimed.id]
+            if run.slot.line.options.concurrency is not None:
+                self.look_again()  # work that its limit kept back may be claimed now
+            else:
+                self._changed.unpark_all()
+
+    async def _decline(self, claimed: Claimed) -> None:
+        try:
+            await self._node.protocol.nack(claimed.id, claimed.fence, retry=False)
+        except RECOVERABLE as error:
+            self._node.log.warning("%s could not be given back: %s", claimed.id, error)
+
+    async def _wait_for_work(self, wants: list[tuple[str, int]], timeout: float) -> None:
+        """Block until somebody says that there is work, or it is time to look anyway."""
+        prefix = self._node.key("wake:")
+        keys = [prefix + encode(name) for name, _ in wants]
+        timeout = max(timeout, 0.005)
+        with trio.CancelScope() as self._idle_scope:
+            await self._node.client.block("BLPOP", *keys, f"{timeout:.3f}", timeout=timeout)
+        self._idle_scope = None
+
+
+def _priority(processor: Processor[object]) -> int:
+    return -processor.queue.priority
