@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import redis
 
 from am2z.queue.client.script import Script
-from am2z.queue.keys import Keys
+from am2z.queue.keys import Keys, decode
 from am2z.queue.library import ScriptLibrary
 from am2z.queue.protocol import Protocol
 from am2z.queue.wire import Claimed, Finished, StreamEvent, parse_event, parse_inbox
@@ -195,9 +195,9 @@ def check_counters(driver: Driver, jobs: dict[str, dict[str, str]]) -> None:
     recount: dict[Any, list[int]] = defaultdict(lambda: [0] * 5)
     for job in jobs.values():
         column = "wayDF".index(job["t"])
-        recount[None, job["p"]][column] += 1
+        recount[None, decode(job["p"])][column] += 1
         if "s" in job:
-            recount[job["s"], job["p"]][column] += 1
+            recount[decode(job["s"]), decode(job["p"])][column] += 1
     groups: set[str | None] = {group for group, _ in recount} | {None}
     for group in groups:
         if group is not None and not driver.raw.exists(driver.keys.session(group)):
@@ -216,4 +216,4 @@ def check_grammar(driver: Driver, jobs: dict[str, dict[str, str]]) -> None:
             said[event.execution_id] += event.type + " "
     for execution_id, job in jobs.items():
         form = GRAMMAR if job["t"] in "DF" else OPEN
-        assert form.fullmatch(said[execution_id]), (execution_id, job, said[execution_id])
+        assert form.fullmatch(said[decode(execution_id)]), (execution_id, job, said)
