@@ -21,7 +21,7 @@ from am2z import (
     RuntimeConfig,
     UnsupportedCapability,
 )
-from harness.leaks import ProcessSnapshot, running_tasks
+from harness.leaks import ProcessSnapshot, running_tasks, where_tasks_are
 from harness.lesson import describe, is_crash, leaves, one_line, tell
 from harness.outcome import Outcome, Status, Undecided
 from harness.redis import leftover_keys, remove_namespace
@@ -52,6 +52,7 @@ class Kit:
     _trace: EventTrace = field(default_factory=EventTrace)
     _redis_url: str = ""
     _snapshot: ProcessSnapshot | None = None
+    _stuck: list[str] = field(default_factory=list)
     _clock: MockClock | None = None
 
     @property
@@ -212,14 +213,24 @@ class Kit:
 
     async def _main(self, body: Body) -> list[str]:
         before = running_tasks()
-        with trio.move_on_after(self.limit) as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_over, nursery.cancel_scope)
             await body(self)
-        if scope.cancelled_caught:
-            raise AssertionError(f"the rule was not done within {self.limit:g} s")
+            nursery.cancel_scope.cancel()
+        if self._stuck:
+            error = AssertionError(f"the rule was not done within {self.limit:g} s")
+            error.add_note("\n".join(["what the tasks did then:", *self._stuck]))
+            raise error
         with trio.move_on_after(self.grace):
             while running_tasks() - before:  # noqa: ASYNC110 - a task tells nobody that it ends
                 await trio.sleep(0.001)
         return [f"task {task.name!r} still runs" for task in running_tasks() - before]
+
+    async def _watch_over(self, scope: trio.CancelScope) -> None:
+        """End a rule that hangs, and note where."""
+        await trio.sleep(self.limit)
+        self._stuck = where_tasks_are()
+        scope.cancel()
 
     def _explain(self, error: BaseException, code: Any) -> tuple[Status, str, list[str]]:
         found = list(leaves(error))

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import trio
 
-__all__ = ["ProcessSnapshot", "running_tasks"]
+__all__ = ["ProcessSnapshot", "running_tasks", "where_tasks_are"]
 
 _IDLE_TRIO_THREAD = re.compile(r"Trio thread \d+")
 """Trio keeps idle worker threads for ten seconds, and names them so; a busy one bears a job."""
@@ -80,6 +80,20 @@ def running_tasks() -> set[trio.lowlevel.Task]:
         found.add(task)
         todo += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
     return found - {trio.lowlevel.current_task()}
+
+
+def where_tasks_are() -> list[str]:
+    """A line for each task of this trio run, with the innermost places that are not trio's."""
+    lines = []
+    for task in sorted(running_tasks(), key=lambda task: task.name):
+        places = [
+            f"{Path(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}"
+            for frame, line in task.iter_await_frames()
+            if "/trio/" not in frame.f_code.co_filename
+        ]
+        if places:
+            lines.append(f"  {task.name}: {' > '.join(places[-4:])}")
+    return lines
 
 
 def _descriptors() -> dict[int, str]:

@@ -44,8 +44,8 @@ def is_crash(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An error in at most 200 characters."""
-    text = " ".join(str(error).split())
+    """The first line of an error, in at most 200 characters."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     name = type(error).__name__
     return (text if isinstance(error, AssertionError) and text else f"{name}: {text}")[:200]
 

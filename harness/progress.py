@@ -122,7 +122,7 @@ class Progress:
             self._console.print(line, markup=False, soft_wrap=True)
         if not self._left[outcome.runtime]:
             seconds = time.monotonic() - self._started
-            line = f"{outcome.runtime}: every rule was run ({seconds:.1f} s)"
+            line = f"{outcome.runtime}: done ({seconds:.1f} s)"
             self._console.print(line, markup=False)
 
     def _position(self, item: pytest.Item) -> int:

@@ -23,7 +23,7 @@ from harness.progress import Progress
 from harness.report import Report
 from harness.selection import resolve
 from harness.servers import choose
-from harness.terminal import render
+from harness.terminal import print_report
 
 __all__ = ["Plan", "run"]
 
@@ -56,6 +56,8 @@ def run(plan: Plan) -> int:
     seed = random.randrange(2**31) if plan.seed is None else plan.seed  # noqa: S311
     with _own_stdout() as out:
         console = Console(file=out, highlight=False)
+        intro = f"{', '.join(names)}; Redis: {choose(redis).description}; seed {seed}"
+        console.print(intro, markup=False, soft_wrap=True)
         progress = Progress(
             console, names, _Replay(plan, dict(zip(names, specs, strict=True)), seed)
         )
@@ -85,9 +87,9 @@ def _finish(plan: Plan, console: Console, progress: Progress, status: int, noise
         return INTERRUPTED if progress.interrupted else NOT_CONFORMANT
     for lesson in progress.lessons:
         console.rule(style="red")
-        console.print(lesson, markup=False)
+        console.print(lesson, markup=False, soft_wrap=True)
     console.rule("AM2Z conformance")
-    console.print(render(report))
+    print_report(report, console)
     if plan.report is not None:
         console.print(f"report: {plan.report / 'report.json'}", markup=False)
     if progress.interrupted:

@@ -64,14 +64,15 @@ def choose(wanted: str) -> Choice:
         found = (find() for find in _FINDERS.values())
         return next((choice for choice in found if isinstance(choice, Choice)), _fake(_NONE))
     if wanted == "fake":
-        return _fake("--am2z-redis=fake asks for no Redis server")
+        return _fake("as chosen, no Redis server")
     if wanted not in _FINDERS:
         raise ConfigurationError(
-            f"--am2z-redis={wanted}: choose one of {', '.join(CHOICES)}, or give a redis:// URL"
+            f"there is no Redis choice {wanted!r}; choose one of {', '.join(CHOICES)}, or give a "
+            "redis:// URL"
         )
     choice = _FINDERS[wanted]()
     if isinstance(choice, str):
-        raise ConfigurationError(f"--am2z-redis={wanted}: {choice}")
+        raise ConfigurationError(f"Redis choice {wanted!r}: {choice}")
     return choice
 
 
@@ -241,7 +242,7 @@ class _Process:
         ]
         raise ConfigurationError(
             f"{binary} did not start: {' '.join(filter(None, told)) or 'it said nothing'}; "
-            "choose another server with --am2z-redis"
+            "choose another Redis server"
         )
 
 

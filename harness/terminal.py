@@ -16,7 +16,7 @@ from harness.outcome import Outcome, Status
 from harness.report import Report
 from harness.verdict import Verdict
 
-__all__ = ["render", "render_text"]
+__all__ = ["print_report", "print_rule", "print_rules", "render_text"]
 
 _COLOUR = {
     Verdict.CONFORMANT: "bold green",
@@ -35,18 +35,23 @@ _TOLD = {
 _GREEN = (Status.PASS, Status.SKIP)
 
 
-def render(report: Report) -> RenderableType:
-    """The summary: a table of groups, a verdict for each runtime, and what to know beyond."""
+def _summary(report: Report) -> RenderableType:
+    """A table of groups, a verdict for each runtime, and what to know beyond."""
     return Group(
         _table(report),
         *_troubles(report),
         *_lacks(report),
         Text(""),
         *(_verdict_line(report, name) for name in report.runtimes),
-        Text(""),
-        Text(f"seed {report.seed} · kit {kit_fingerprint()[:12]} · {report.redis}", style="dim"),
-        Text(f"again: {report.replay}", style="dim"),
     )
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the summary, and how to get it again: lines to copy are not broken."""
+    console.print(_summary(report))
+    facts = f"seed {report.seed} · kit {kit_fingerprint()[:12]} · {report.redis}"
+    for line in (facts, f"again: {report.replay}"):
+        console.print(Text(line, style="dim"), soft_wrap=True)
 
 
 def render_text(report: Report, *, width: int, colour: bool) -> str:
@@ -59,7 +64,7 @@ def render_text(report: Report, *, width: int, colour: bool) -> str:
         color_system="standard" if colour else None,
         highlight=False,
     )
-    console.print(render(report))
+    print_report(report, console)
     return out.getvalue()
 
 
