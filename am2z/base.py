@@ -153,9 +153,6 @@ class BaseRuntime(RuntimeMixin):
 
     async def stop(self) -> None:
         """See ``RuntimeCore.stop``."""
-        if not self._accepting:
-            await trio.lowlevel.checkpoint()
-            return
         async with self._lock:
             if not self._accepting:
                 return

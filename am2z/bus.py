@@ -148,5 +148,3 @@ class EventBus:
                 self._receivers.clear()
             self._receivers[event_type] = found
         return found
-
-

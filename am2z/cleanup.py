@@ -102,7 +102,7 @@ async def cleanup_resources(
             await create_timeout_cleanup(
                 cleanup, timeout, f"cleaning up {name} took longer than {timeout:g} s"
             )()
-        except Exception as error:  # noqa: BLE001 - logged by the handler, and answered
+        except Exception as error:
             create_cleanup_error_handler(name, logger)(error)
             errors.append(_named(error, name))
 
@@ -173,7 +173,7 @@ async def batch_cleanup(
         nonlocal completed
         try:
             await fn(todo[index])
-        except Exception as error:  # noqa: BLE001 - logged by the handler, and answered
+        except Exception as error:
             name = f"item {index + 1} of {len(todo)}"
             if logger is not None:
                 create_cleanup_error_handler(name, logger)(error)
@@ -182,7 +182,7 @@ async def batch_cleanup(
         if on_progress is not None:
             try:
                 on_progress(completed, len(todo))
-            except Exception:  # noqa: BLE001 - logged, with its traceback
+            except Exception:
                 report = logger or logging.getLogger("am2z.cleanup")
                 report.warning("on_progress failed", exc_info=True)
 

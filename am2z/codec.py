@@ -114,7 +114,7 @@ def encode_error(error: AM2ZError) -> bytes:
 
 
 def decode_error(data: bytes) -> AM2ZError:
-    """The error that ``encode_error`` turned into ``data``; raises ``StateCorruptError`` if none."""
+    """The error that ``encode_error`` made ``data`` of; raises ``StateCorruptError`` if none."""
     return AM2ZError.from_dict(decode_mapping(data))
 
 
@@ -132,7 +132,9 @@ def decode_mapping(data: bytes) -> dict[str, Any]:
     try:
         return _mapping_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StateCorruptError(f"{len(data)} bytes that are no message of AM2Z: {error}") from error
+        raise StateCorruptError(
+            f"{len(data)} bytes that are no message of AM2Z: {error}"
+        ) from error
 
 
 def copy_mapping(data: Mapping[str, Any]) -> dict[str, Any]:

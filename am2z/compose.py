@@ -220,5 +220,3 @@ def _composition(
         queue=queue or QueueOptions(),
         dependencies=tuple(step for step in steps if isinstance(step, Processor)),
     )
-
-

@@ -40,11 +40,11 @@ class ContextHost(Protocol):
         """Run the processor ``name`` as a child of ``ctx``'s execution."""
         ...
 
-    def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
+    def emit_from(self, ctx: Context, /, event: str, data: Mapping[str, Any]) -> Delivery:
         """Emit an event of ``ctx``'s execution."""
         ...
 
-    def progress_from(self, ctx: Context, percent: float) -> Delivery:
+    def progress_from(self, ctx: Context, /, percent: float) -> Delivery:
         """Note how far ``ctx``'s execution is."""
         ...
 
@@ -134,9 +134,7 @@ class Context:
             )
         return self._log
 
-    async def call(
-        self, processor: Processor[Any] | str, state: StateT
-    ) -> ProcessorResult[StateT]:
+    async def call(self, processor: Processor[Any] | str, state: StateT) -> ProcessorResult[StateT]:
         """Run another processor in the same session, as a child of this execution.
 
         The slot of this execution is free for others meanwhile. The child may take at most what is

@@ -101,9 +101,8 @@ async def attempt(processor: Processor[StateT], state: StateT, ctx: Context) -> 
 async def _call(processor: Processor[StateT], state: StateT, ctx: Context) -> Any:
     if processor.in_thread:
         # The thread may outlive its deadline (a thread cannot be stopped); its answer is dropped.
-        return await trio.to_thread.run_sync(
-            processor.fn, state, ThreadContext(ctx), abandon_on_cancel=True
-        )
+        fn: Any = processor.fn
+        return await trio.to_thread.run_sync(fn, state, ThreadContext(ctx), abandon_on_cancel=True)
     answer: Any = processor.fn(state, ctx)
     return await answer
 

@@ -14,7 +14,7 @@ MAX_NAME = 256
 
 
 def new_id() -> str:
-    """A fresh random identifier of 16 characters (80 bits), lower-case letters and digits 2 to 7."""
+    """A fresh random identifier: 16 characters (80 bits) of a to z and 2 to 7."""
     return b32encode(os.urandom(10)).decode().lower()
 
 
@@ -37,9 +37,13 @@ def check_execution_id(execution_id: object) -> str:
 
     Raises ``ConfigurationError`` otherwise.
     """
-    if isinstance(execution_id, str) and 0 < len(execution_id) <= 200:
-        if execution_id.isascii() and execution_id.translate(_PUNCTUATION).isalnum():
-            return execution_id
+    if (
+        isinstance(execution_id, str)
+        and 0 < len(execution_id) <= 200
+        and execution_id.isascii()
+        and execution_id.translate(_PUNCTUATION).isalnum()
+    ):
+        return execution_id
     raise ConfigurationError(
         f"{execution_id!r:.80} cannot be an execution id: give 1 to 200 of the characters "
         "A-Z a-z 0-9 . _ -"

@@ -6,7 +6,7 @@ import inspect
 import math
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -48,15 +48,17 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             )
         check_duration("backoff", self.backoff, zero=True)
         check_duration("max_backoff", self.max_backoff, zero=True)
-        if not (math.isfinite(self.multiplier) and self.multiplier >= 1):
+        if not _is_number(self.multiplier) or self.multiplier < 1:
             raise ConfigurationError(f"multiplier is {self.multiplier!r}; give at least 1")
-        if not 0 <= self.jitter <= 1:
+        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
             raise ConfigurationError(f"jitter is {self.jitter!r}; give a share from 0 to 1")
 
     def delay(self, attempt: int, rng: random.Random | None = None) -> float:
         """Seconds to wait after the failed attempt number ``attempt`` (from 1)."""
-        # The exponent is bounded so that no policy can overflow a float.
-        wait = min(self.backoff * self.multiplier ** min(attempt - 1, 64), self.max_backoff)
+        try:
+            wait = min(self.backoff * self.multiplier ** (attempt - 1), self.max_backoff)
+        except OverflowError:
+            wait = self.max_backoff
         if self.jitter:
             spread = (rng or random).uniform(-self.jitter, self.jitter)
             wait = min(wait * (1 + spread), self.max_backoff)
@@ -68,12 +70,12 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if attempt >= self.max_attempts:
             if self.on_exhausted is not None:
-                await _call(self.on_exhausted, error, attempt)
+                await call_hook(self.on_exhausted, error, attempt)
             return None
-        if self.should_retry is not None and not await _call(self.should_retry, error, attempt):
+        if self.should_retry is not None and not await call_hook(self.should_retry, error, attempt):
             return None
         if self.on_retry is not None:
-            await _call(self.on_retry, error, attempt)
+            await call_hook(self.on_retry, error, attempt)
         return self.delay(attempt)
 
 
@@ -104,14 +106,17 @@ def check_duration(name: str, value: object, *, zero: bool = False) -> None:
 
     ``zero`` says that 0 is fine too. Infinity is not: a wait without an end hides mistakes.
     """
-    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not fine or value < 0 or (value == 0 and not zero):  # type: ignore[operator]
+    if not _is_number(value) or value < 0 or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
         raise ConfigurationError(f"{name} is {value!r}; give a number of seconds, {least}")
 
 
-async def _call(hook: Callable[..., Any], error: AM2ZError, attempt: int) -> Any:
-    """Call a hook with as many of (error, attempt) as it takes; await what it returns."""
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+async def call_hook(hook: Callable[..., Any], error: AM2ZError, attempt: int) -> Any:
+    """Call a policy's hook with as many of (error, attempt) as it takes; await what it returns."""
     answer = hook(error, attempt) if _takes_two(hook) else hook(error)
     return await answer if inspect.isawaitable(answer) else answer
 

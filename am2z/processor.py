@@ -7,7 +7,7 @@ import sys
 import typing
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from am2z.errors import ConfigurationError
 from am2z.ids import check_name
@@ -22,8 +22,8 @@ __all__ = ["Processor", "ProcessorBuilder", "create_processor", "processor"]
 
 S = TypeVar("S", bound=AppState)
 
-Answer = S | Success[S] | Failure[S] | ProcessorResult[S]
-ProcessorFunction = Callable[[S, "Context"], Awaitable[Answer[S]] | Answer[S]]
+Answer: TypeAlias = "S | Success[S] | Failure[S] | ProcessorResult[S]"
+ProcessorFunction: TypeAlias = Callable[[S, "Context"], "Awaitable[Answer[S]] | Answer[S]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -88,5 +88,5 @@ def _safe_repr(value: object) -> str:
     """``repr`` of a value that a user wrote: logging must not fail because it does."""
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - whatever it raises, the log line is worth more
+    except Exception:
         return f"<{type(value).__name__} whose repr failed>"

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
+import psutil
 
 from am2z.clock import now
 from am2z.errors import ResourceError

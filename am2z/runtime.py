@@ -150,8 +150,8 @@ class RuntimeCore(Protocol):
     def subscribe(self, *patterns: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """The events of some patterns as an async iterator that ends with the runtime. ::
 
-            async with runtime.subscribe("processor:*") as events:
-                async for event in events: ...
+        async with runtime.subscribe("processor:*") as events:
+            async for event in events: ...
         """
         ...
 

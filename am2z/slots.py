@@ -8,6 +8,7 @@ have not begun, so that what is under way is finished first.
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import trio
 
@@ -53,7 +54,7 @@ class Slots:
         self._ticket = 0
         self._freed = trio.lowlevel.ParkingLot()
 
-    def room(self, processor: Processor[object]) -> int:
+    def room(self, processor: Processor[Any]) -> int:
         """How many more executions of a processor could begin now."""
         free = self.total - self.active
         limit = processor.queue.concurrency
@@ -66,7 +67,7 @@ class Slots:
         while self.active >= self.total or self._resuming:
             await self._freed.park()
 
-    def _line(self, processor: Processor[object]) -> _Line:
+    def _line(self, processor: Processor[Any]) -> _Line:
         line = self._lines.get(processor.name)
         if line is None:
             line = self._lines[processor.name] = _Line(processor.queue)
@@ -141,7 +142,7 @@ class Slot:
 
     __slots__ = ("_task", "held", "line", "slots")
 
-    def __init__(self, slots: Slots, processor: Processor[object]) -> None:
+    def __init__(self, slots: Slots, processor: Processor[Any]) -> None:
         self.slots = slots
         self.line = slots._line(processor)  # noqa: SLF001 - two halves of one mechanism
         self.held = False

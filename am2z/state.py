@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Protocol, Self, TypeVar, dataclass_transform, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
 
@@ -24,8 +24,8 @@ __all__ = [
 class StateMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Where a state comes from and how often it changed.
 
-    ``version`` grows by one with each change of the value; ``created_at`` and ``last_updated`` are
-    wall-clock times in seconds since the epoch. ``session_id`` is empty until a runtime fills it in.
+    ``version`` grows with each change of the value; ``created_at`` and ``last_updated`` are
+    wall-clock times in seconds since the epoch. ``session_id`` is empty until a runtime fills it.
     """
 
     version: int = 1
@@ -34,16 +34,14 @@ class StateMetadata(msgspec.Struct, frozen=True, kw_only=True):
     last_updated: float = msgspec.field(default_factory=time.time)
 
 
-@dataclass_transform(
-    kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,)
-)
-class _StateMeta(type(msgspec.Struct)):  # type: ignore[misc]  # msgspec's metaclass is untyped
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class _StateMeta(msgspec.StructMeta):
     """Makes every subclass frozen and keyword-only, which msgspec asks for class by class."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kw: Any) -> Any:
         kw.setdefault("kw_only", True)
         new = super().__new__(cls, name, bases, body, **kw)
-        _classes[type_name(new)] = new
+        _classes[type_name(new)] = cast("type[AppState]", new)
         return new
 
 
@@ -74,8 +72,8 @@ class AppState(msgspec.Struct, frozen=True, metaclass=_StateMeta):
     def evolve(self, **changes: Any) -> Self:
         """A copy with ``changes``, its version and ``last_updated`` moved on.
 
-        Raises ``TypeError`` for a field that the state does not have. ``metadata`` itself is kept by
-        the library and cannot be given.
+        Raises ``TypeError`` for a field that the state does not have, and for ``metadata``, which
+        the library keeps itself.
         """
         if "metadata" in changes:
             raise TypeError("evolve() keeps the metadata itself; leave metadata out of the changes")

@@ -126,7 +126,7 @@ class BaseStateManager(ABC):
                 # Waiting a random while, longer with each round, lets one of many through.
                 await trio.sleep(random.uniform(0, 0.001 * min(2**round_, 32)))  # noqa: S311
             else:
-                return cast("StateT", new)
+                return new
         raise StateConflictError(
             f"others changed the state of session {session_id!r} in each of {UPDATE_ATTEMPTS} tries"
         )

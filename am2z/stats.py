@@ -10,8 +10,8 @@ __all__ = ["QueueStats", "RuntimeStats"]
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     """How many executions of one processor are in which state.
 
-    ``waiting`` for a worker, ``active`` in one, ``delayed`` until a later time (a retry's back-off);
-    ``completed`` and ``failed`` count what ended since the counting began.
+    ``waiting`` for a worker, ``active`` in one, ``delayed`` until a later time (a retry's
+    back-off); ``completed`` and ``failed`` count what ended since the counting began.
     """
 
     waiting: int = 0

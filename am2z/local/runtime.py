@@ -19,7 +19,7 @@ from am2z.base import (
     wall_clock,
 )
 from am2z.capabilities import Capability
-from am2z.codec import checksum, copy_mapping, decode_state, encode_state
+from am2z.codec import checksum, copy_mapping, decode_state
 from am2z.config import RuntimeConfig
 from am2z.context import Context, Delivery
 from am2z.errors import (
@@ -34,7 +34,6 @@ from am2z.local.execution import Execution
 from am2z.local.handle import LocalHandle
 from am2z.local.sessions import SessionTable
 from am2z.local.state import LocalStateManager
-from am2z.processor import Processor
 from am2z.resources import ResourceLimits
 from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.runtime import ProcessorRef, stopped_error
@@ -83,7 +82,7 @@ class LocalRuntime(BaseRuntime):
     async def execute(
         self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
     ) -> ProcessorResult[StateT]:
-        """See ``Runtime.execute``. Runs in the caller's own task: its cancellation is the work's."""
+        """See ``Runtime.execute``. It runs in the caller's task, and is cancelled with it."""
         self._require_started()
         request = self._admit(processor, state, session_id)
         execution = self._begin(request)
@@ -189,9 +188,7 @@ class LocalRuntime(BaseRuntime):
             delay = await outcome.next_delay(processor, execution.attempt)
             if delay is None:
                 return self._fail(execution, outcome, ctx.metadata)
-            self._tell(
-                execution, EventType.RETRYING, {"error": outcome.error, "delay": delay}
-            )
+            self._tell(execution, EventType.RETRYING, {"error": outcome.error, "delay": delay})
             execution.attempt += 1
             execution.phase = "delayed"
             execution.slot.release()
@@ -199,7 +196,7 @@ class LocalRuntime(BaseRuntime):
 
     def _context(self, execution: Execution) -> Context:
         request, processor = execution.request, execution.processor
-        timeout = processor.timeout if processor.timeout else self.config.default_timeout
+        timeout = processor.timeout or self.config.default_timeout
         self._fence += 1
         return Context(
             self,
@@ -296,9 +293,7 @@ class LocalRuntime(BaseRuntime):
         if self._bus.wants(event):
             request = execution.request
             data["attempt"] = execution.attempt
-            self._publish(
-                event, request.execution_id, request.session_id, request.name, data
-            )
+            self._publish(event, request.execution_id, request.session_id, request.name, data)
 
     def _publish(
         self,
@@ -397,7 +392,9 @@ class LocalRuntime(BaseRuntime):
         names = {*self._registry.names(), *self._completed, *self._failed, *live}
         return {
             name: QueueStats(
-                **live.get(name, {}), completed=self._completed[name], failed=self._failed[name]
+                **live.get(name, Counter()),
+                completed=self._completed[name],
+                failed=self._failed[name],
             )
             for name in sorted(names)
         }

@@ -9,11 +9,12 @@ import trio
 from am2z.base import Request, refusal
 from am2z.errors import AM2ZError
 from am2z.queue.inbox import Inbox, Pending
-from am2z.queue.node import Node, network_errors
+from am2z.queue.node import RECOVERABLE, Node, network_errors
 from am2z.queue.payload import read_result
 from am2z.queue.stream import EventReader
 from am2z.queue.wire import Finished
 from am2z.result import ExecutionMetadata, ProcessorResult
+from am2z.runtime import CANCEL_GRACE
 from am2z.state import StateT
 
 __all__ = ["QueueHandle"]
@@ -36,6 +37,7 @@ class QueueHandle(Generic[StateT]):
         self._events = events
         self._pending = pending
         self._result: ProcessorResult[StateT] | None = None
+        self._progress = 0.0
 
     @property
     def execution_id(self) -> str:
@@ -59,8 +61,6 @@ class QueueHandle(Generic[StateT]):
             self._progress = look.progress
         return self._progress
 
-    _progress = 0.0
-
     async def cancel(self) -> None:
         """See ``ExecutionHandle.cancel``."""
         if self._pending.finished is None:
@@ -71,9 +71,11 @@ class QueueHandle(Generic[StateT]):
     async def abandon(self) -> None:
         """The caller is gone: end the execution if that is quickly done, and wait for nothing."""
         self._inbox.forget(self._pending)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 2.0):
-            with network_errors(self._node.client.safe_url):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_GRACE):
+            try:
                 await self._node.protocol.cancel(self.execution_id)
+            except RECOVERABLE as error:
+                self._node.log.warning("%s could not be cancelled: %s", self.execution_id, error)
 
     def refuse(self, error: AM2ZError) -> None:
         """The execution was never accepted."""

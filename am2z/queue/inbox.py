@@ -74,7 +74,7 @@ class Inbox:
     ) -> Pending:
         """Wait for an execution; register before it is enqueued, so that no answer is missed.
 
-        ``is_transient``: nobody but the caller wants the result, so it is cancelled with the caller.
+        ``is_transient``: nobody but the caller wants the result; it is cancelled with the caller.
         """
         pending = Pending(
             execution_id, processor_name, is_transient=is_transient, is_child=is_child

@@ -1,4 +1,4 @@
-"""One runtime among the others of its namespace: its id, its connection, its view of the protocol."""
+"""One runtime among the others of its namespace: its id, its connection, its protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from am2z.queue.client import RedisClient
 from am2z.queue.protocol import Protocol
 from am2z.queue.wire import WireError
 
-__all__ = ["Node", "RECOVERABLE", "network_errors"]
+__all__ = ["RECOVERABLE", "RETRY_PAUSE", "Node", "network_errors"]
 
 RECOVERABLE = (RedisError, WireError)
 """What a loop that must go on survives: it logs, waits a moment and tries again."""

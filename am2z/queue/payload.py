@@ -1,4 +1,4 @@
-"""What an execution carries through Redis: the job that a worker gets, the end that a caller gets."""
+"""What goes through Redis: the job that a worker gets, and the ending that a caller gets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def decode(cls, data: bytes) -> Job:
         """The job in ``data``. Raises ``StateCorruptError`` where there is none."""
-        return _decode(_job_decoder, data)
+        job: Job = _decode(_job_decoder, data)
+        return job
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):
@@ -81,7 +82,8 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def decode(cls, data: bytes) -> Ending:
         """The ending in ``data``. Raises ``StateCorruptError`` where there is none."""
-        return _decode(_ending_decoder, data)
+        ending: Ending = _decode(_ending_decoder, data)
+        return ending
 
     def result(self, given: StateT, metadata: ExecutionMetadata) -> ProcessorResult[StateT]:
         """The result that the caller gets, who gave the state ``given``."""

@@ -21,7 +21,6 @@ from am2z.queue.protocol import Parent, StateWrite
 from am2z.queue.stream import pack_event, pack_failure
 from am2z.queue.wire import Claimed
 from am2z.result import ExecutionMetadata, ProcessorResult
-from am2z.runtime import CANCEL_GRACE
 from am2z.slots import Slot
 from am2z.state import StateT
 from am2z.typenames import type_name
@@ -95,7 +94,7 @@ class Run:
 
     def _context(self, job: Job | None) -> Context:
         claimed, processor = self.claimed, self._processor
-        timeout = processor.timeout if processor.timeout else self._node.config.default_timeout
+        timeout = processor.timeout or self._node.config.default_timeout
         budget = job.budget if job is not None and job.budget is not None else math.inf
         return Context(
             self,
@@ -184,7 +183,8 @@ class Run:
     async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
         """Enqueue a child and wait for it, on nobody's slot."""
         runtime, limit = self.emitter, self._node.config.max_call_depth
-        request = runtime.admit_child(ctx, name, state, is_named=self.claimed.session_id is not None)
+        is_named = self.claimed.session_id is not None
+        request = runtime.admit_child(ctx, name, state, is_named=is_named)
         if ctx.call_depth >= limit:
             await trio.lowlevel.checkpoint()
             return refusal(request, call_too_deep(name, limit))
@@ -207,18 +207,17 @@ class Run:
                 # Where only the call was cancelled its child has no use any more. Where all of this
                 # execution is given back, the child must be there when it runs again.
                 if not self.scope.cancel_called:
-                    with trio.move_on_after(CANCEL_GRACE, shield=True):
-                        await handle.abandon()
+                    await handle.abandon()
                 raise
         finally:
             self.is_calling -= 1
             await self.slot.acquire(resuming=True)
 
-    def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
+    def emit_from(self, _ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
         """Publish a processor's own event, for as long as the execution is ours."""
         return self._send("custom", pack_event(dict(data)), name=event)
 
-    def progress_from(self, ctx: Context, percent: float) -> Delivery:
+    def progress_from(self, _ctx: Context, percent: float) -> Delivery:
         """Note and publish how far the execution is."""
         return self._send("progress", pack_event({"percent": percent}), progress=percent)
 
@@ -231,5 +230,3 @@ class Run:
                 claimed.id, claimed.fence, kind, data, name=name, progress=progress
             )
         )
-
-

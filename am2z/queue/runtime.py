@@ -174,8 +174,8 @@ class QueueRuntime(BaseRuntime):
             return None
         if enqueued.finished is not None:
             await inbox.take(enqueued.finished)
-        elif (error := self._refusal(request, enqueued.answer, enqueued.waiting)) is not None:
-            handle.refuse(error)
+        elif refused := self._refusal(request, enqueued.answer, enqueued.waiting):
+            handle.refuse(refused)
         else:
             self.resources.update_queue_size(request.name, enqueued.waiting)
             if request.is_named:

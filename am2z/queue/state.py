@@ -28,7 +28,7 @@ class RedisStateManager(BaseStateManager):
     def _connected(self) -> Node:
         if self._node is None:
             raise NetworkError(
-                "the runtime of these states is not connected; use them inside `async with runtime:`"
+                "these states are not connected; use them inside `async with runtime:`"
             )
         return self._node
 

@@ -36,7 +36,7 @@ _OF_SESSION = {"created": EventType.SESSION_CREATED, "stopped": EventType.SESSIO
 
 
 def pack_event(data: dict[str, Any], *, origin: str = "") -> bytes:
-    """Event data as they go into the stream; ``origin`` is the runtime that told its own already."""
+    """Event data for the stream; ``origin`` is the runtime that told its own handlers already."""
     return encode_mapping({"o": origin, "d": data} if origin else {"d": data})
 
 
@@ -148,5 +148,3 @@ def _order(event_id: str) -> tuple[int, int]:
     """An event's id as something that compares by age."""
     milliseconds, _, number = event_id.partition("-")
     return int(milliseconds), int(number)
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -122,9 +122,7 @@ class Worker:
             return
         slot = Slot(self.slots, processor)
         slot.try_acquire()  # the room was there when we asked; if it is gone, the run waits for it
-        run = Run(
-            self._runtime, self._node, claimed, processor, slot, Outbox(self._node, nursery)
-        )
+        run = Run(self._runtime, self._node, claimed, processor, slot, Outbox(self._node, nursery))
         self._runs[claimed.id] = run
         self._leases.hold(claimed.id, claimed.fence, run.lose)
         nursery.start_soon(self._run_one, run, name=f"execution {claimed.id}")
@@ -158,5 +156,5 @@ class Worker:
         self._idle_scope = None
 
 
-def _priority(processor: Processor[object]) -> int:
+def _priority(processor: Processor[Any]) -> int:
     return -processor.queue.priority

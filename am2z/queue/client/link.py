@@ -198,7 +198,7 @@ class Link:
             for hook in tuple(self.on_reconnect):
                 try:
                     hook()
-                except Exception:  # noqa: BLE001 - its mistake must not cost all the connection
+                except Exception:
                     _log.exception("a hook of on_reconnect failed")
 
     async def _redial(self) -> Connection:

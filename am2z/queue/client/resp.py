@@ -44,8 +44,9 @@ _pack_pieces: Callable[..., list[Any]] = _RedisConnection().pack_command  # type
 
 
 def _pack_slowly(args: tuple[Any, ...]) -> bytes:
-    """redis-py's own packing: splits ``CONFIG GET``, takes memoryviews, refuses what is neither."""
-    return b"".join(_pack_pieces(*args))
+    """redis-py's own packing: splits ``CONFIG GET``, and says what it cannot take."""
+    plain = (bytes(arg) if isinstance(arg, bytearray | memoryview) else arg for arg in args)
+    return b"".join(_pack_pieces(*plain))
 
 
 def pack(args: tuple[Any, ...]) -> bytes:
