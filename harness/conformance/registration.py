@@ -1,0 +1,206 @@
+"""Which processors a runtime knows, and what it knows of them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from am2z import (
+    ConfigurationError,
+    Context,
+    Processor,
+    ProcessorNotFoundError,
+    QueueOptions,
+    RetryPolicy,
+    create_processor,
+    processor,
+)
+from harness.conformance._processors import Gate, increment, make, within
+from harness.kit import Kit
+from harness.processors import create_counter_processor, create_error_processor
+from harness.rules import rule
+from harness.states import TestState
+
+ODD_NAMES = ["a", "a:b", "b", "a:", "*", "{a}", "a b", "A", "ä/..", "'a'\\", "w:a:s", "%s"]
+"""Names that a key, a pattern or a path could take for something else."""
+
+
+def saying(name: str, message: str) -> Processor[TestState]:
+    """A processor that leaves ``message`` in the state."""
+
+    async def say(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(message=message)
+
+    return make(name, say)
+
+
+@rule("REG-001")
+async def test_one_processor_or_many_can_be_registered(kit: Kit) -> None:
+    a, b, c, d = (create_counter_processor(name) for name in "abcd")
+    async with kit.runtime() as runtime:
+        runtime.register(c)
+        runtime.register(b, a)
+        with pytest.raises(ConfigurationError):
+            runtime.register(d, cast("Any", "not a processor"))
+        assert runtime.list_processors() == ["a", "b", "c"]
+        await runtime.sync_processors()
+        results = await runtime.execute_many([(name, TestState()) for name in "abc"])
+    assert [result.state.count for result in results] == [1, 1, 1]
+
+
+@rule("REG-002")
+async def test_the_last_registration_of_a_name_is_the_one_that_runs(kit: Kit) -> None:
+    async with kit.runtime(saying("greet", "old")) as runtime:
+        old = await runtime.execute("greet", TestState())
+        runtime.register(saying("greet", "new"))
+        await runtime.sync_processors()
+        new = await runtime.execute("greet", TestState())
+        assert runtime.list_processors() == ["greet"]
+    assert (old.state.message, new.state.message) == ("old", "new")
+
+
+@rule("REG-003")
+async def test_an_unregistered_processor_is_gone(kit: Kit) -> None:
+    async with kit.runtime(increment, saying("other", "still here")) as runtime:
+        await runtime.execute(increment, TestState())
+        assert runtime.unregister("increment") is True
+        assert runtime.unregister("increment") is False
+        assert runtime.list_processors() == ["other"]
+        await runtime.sync_processors()
+        gone = await runtime.execute("increment", TestState())
+        other = await runtime.execute("other", TestState())
+    assert isinstance(gone.error, ProcessorNotFoundError)
+    assert other.success
+
+
+@rule("REG-004")
+async def test_processors_may_come_at_any_time(kit: Kit) -> None:
+    late, later = saying("late", "after the start"), saying("later", "while stopped")
+    async with kit.runtime() as runtime:
+        runtime.register(late)
+        await runtime.sync_processors()
+        first = await runtime.execute(late, TestState())
+        await runtime.stop()
+        runtime.register(later)
+        await runtime.start()
+        second = await runtime.execute(later, TestState())
+    assert first.state.message == "after the start"
+    assert second.state.message == "while stopped"
+
+
+@rule("REG-005")
+async def test_synchronising_does_not_disturb_what_runs(kit: Kit) -> None:
+    gate, late = Gate(), saying("late", "in play")
+    async with kit.runtime(gate.processor) as runtime:
+        handle = await runtime.submit(gate.processor, TestState())
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        runtime.register(late)
+        await runtime.sync_processors()
+        await runtime.sync_processors()
+        result = await runtime.execute(late, TestState())
+        gate.open()
+        undisturbed = await handle.result()
+    assert result.state.message == "in play"
+    assert undisturbed.success
+    assert len(gate.runs) == 1, "the synchronisation made running work run again"
+
+
+@rule("REG-006")
+async def test_dependencies_come_along_even_in_a_circle(kit: Kit) -> None:
+    leaf = create_counter_processor("leaf")
+
+    @processor(dependencies=[leaf, "ping"])
+    async def pong(state: TestState, ctx: Context) -> TestState:
+        counted = (await ctx.call("leaf", state)).unwrap()
+        return (await ctx.call("ping", counted)).unwrap()
+
+    @processor(dependencies=[pong])
+    async def ping(state: TestState, ctx: Context) -> TestState:
+        return state if state.count == 3 else (await ctx.call("pong", state)).unwrap()
+
+    async with kit.runtime(ping) as runtime:
+        assert runtime.list_processors() == ["leaf", "ping", "pong"]
+        result = await runtime.execute(ping, TestState())
+    assert result.unwrap().count == 3
+
+
+@rule("REG-007")
+async def test_a_processor_keeps_the_settings_of_its_definition(kit: Kit) -> None:
+    seen: list[Processor[Any]] = []
+    options: dict[str, Any] = {
+        "description": "keeps its settings",
+        "timeout": 7.5,
+        "retry": RetryPolicy(max_attempts=7, backoff=0.25, multiplier=3.0),
+        "queue": QueueOptions(concurrency=2, priority=4),
+    }
+
+    async def look(state: TestState, ctx: Context) -> TestState:
+        seen.append(ctx.processor)
+        return state
+
+    inner = make("inner", look, **options)
+    outer = make("outer", look, dependencies=[inner])
+    async with kit.runtime(outer) as runtime:
+        (await runtime.execute("inner", TestState())).unwrap()
+    assert {name: getattr(seen[0], name) for name in options} == options
+
+
+@rule("REG-008")
+async def test_every_registered_processor_has_its_own_statistics(kit: Kit) -> None:
+    failing, idle = create_error_processor("failing"), saying("idle", "never asked")
+    async with kit.runtime(increment, failing, idle) as runtime:
+        before = await runtime.queue_stats()
+        await runtime.execute_many(increment, [TestState()] * 2)
+        await runtime.execute(failing, TestState())
+        after = await runtime.queue_stats()
+    assert sorted(before) == ["failing", "idle", "increment"]
+    for stats in (*before.values(), after["idle"]):
+        assert (stats.waiting, stats.active, stats.delayed) == (0, 0, 0)
+        assert (stats.completed, stats.failed) == (0, 0)
+    assert (after["increment"].completed, after["increment"].failed) == (2, 0)
+    assert (after["failing"].completed, after["failing"].failed) == (0, 1)
+
+
+@rule("REG-009")
+async def test_the_builder_makes_what_the_decorator_makes(kit: Kit) -> None:
+    policy, queue = RetryPolicy(max_attempts=2, backoff=0), QueueOptions(concurrency=3)
+    runs: list[int] = []
+
+    async def fail(_state: TestState, ctx: Context) -> TestState:
+        runs.append(ctx.metadata.attempt)
+        raise OSError("always")
+
+    decorated = processor(name="job", timeout=3.0, retry=policy, queue=queue)(fail)
+    built = (
+        create_processor("job")
+        .with_timeout(3.0)
+        .with_retry_policy(max_attempts=2, backoff=0)
+        .with_queue_options(concurrency=3)
+        .process(fail)
+    )
+    for name in ("name", "state_type", "timeout", "retry", "queue", "dependencies"):
+        assert getattr(built, name) == getattr(decorated, name), name
+    async with kit.runtime(built) as runtime:
+        await runtime.execute(built, TestState())
+    assert runs == [1, 2]
+
+
+@rule("REG-010")
+async def test_names_that_look_alike_are_never_mixed_up(kit: Kit) -> None:
+    async with kit.runtime(*(saying(name, name) for name in ODD_NAMES)) as runtime:
+        assert runtime.list_processors() == sorted(ODD_NAMES)
+        results = await runtime.execute_many([(name, TestState()) for name in ODD_NAMES])
+        stats = await runtime.queue_stats()
+    assert [result.unwrap().message for result in results] == ODD_NAMES
+    assert {name: stats[name].completed for name in ODD_NAMES} == dict.fromkeys(ODD_NAMES, 1)
+
+
+@rule("REG-011")
+async def test_a_caller_need_not_have_the_processor_itself(kit: Kit) -> None:
+    async with kit.runtime(role="client") as client:
+        async with kit.runtime(saying("greet", "from the worker"), role="worker"):
+            result = await client.execute("greet", TestState())
+        assert client.list_processors() == []
+    assert result.unwrap().message == "from the worker"
