@@ -129,12 +129,13 @@ async def test_half_open_connection_is_noticed_and_replaced(open_proxy: Any) -> 
 async def test_half_open_connection_of_a_blocking_command_is_noticed(
     open_proxy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("am2z.queue.client.blocking.MARGIN", 0.1)
-    async with open_proxy() as proxy, open_client(proxy.url, patience=0.5) as client:
+    async with open_proxy() as proxy, open_client(proxy.url) as client:
         assert await client.block("BLPOP", "l", 0.01, timeout=0.01) is None
+        monkeypatch.setattr("am2z.queue.client.blocking.MARGIN", 0.1)
         proxy.freeze()
         with trio.fail_after(1), pytest.raises(errors.ConnectionError, match="no reply within"):
             await client.block("BLPOP", "l", 0.05, timeout=0.05)
+        monkeypatch.undo()
         await proxy.cut()  # what was held back must not reach the server after all
         proxy.thaw()
         await client.call("RPUSH", "l", "x")

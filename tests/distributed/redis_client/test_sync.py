@@ -14,7 +14,7 @@ def test_sync_client_gives_up_soon_and_never_sends_a_command_twice() -> None:
     client = sync_client("redis://localhost:1/0")
     options = client.connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (2.0, 2.0)
-    assert client.get_retry().get_retries() == 0
+    assert client.get_retry()._retries == 0
     with pytest.raises(redis.ConnectionError):
         client.ping()
     client.close()
