@@ -1,8 +1,8 @@
 """Execution slots: how many run at once, who comes next, and who waits for whom.
 
 One rule keeps nested calls from a deadlock: *nobody waits holding a slot*. An execution that calls
-another gives its slot back and takes one again afterwards; those who come back go before those who
-have not begun, so that what is under way is finished first.
+another gives its slot back and takes one again afterwards (``lend``, ``take_back``); those who come
+back go before those who have not begun, so that what is under way is finished first.
 """
 
 from __future__ import annotations
@@ -64,8 +64,15 @@ class Slots:
 
     async def wait_for_room(self) -> None:
         """Return when a slot is free and nobody who has begun waits for it."""
-        while self.active >= self.total or self._resuming:
+        while self.active >= self.total or self._somebody_resumes():
             await self._freed.park()
+
+    def _somebody_resumes(self) -> bool:
+        """Whether one who has begun waits for nothing but a free slot.
+
+        Those whose own processor is at its limit are not meant: they must not hold up the others.
+        """
+        return bool(self._resuming) and any(not slot.line.full for _, slot in self._resuming)
 
     def _line(self, processor: Processor[Any]) -> _Line:
         line = self._lines.get(processor.name)
@@ -77,7 +84,7 @@ class Slots:
     def _take(self, slot: Slot, *, resuming: bool) -> bool:
         """Give ``slot`` its place if it is free and nobody is before it."""
         line = slot.line
-        if self.active >= self.total or line.full or self._resuming:
+        if self.active >= self.total or line.full or self._somebody_resumes():
             return False
         if line.waiting and not resuming:
             return False
@@ -114,7 +121,7 @@ class Slots:
         while self.active < self.total and (slot := self._next()) is not None:
             self._grant(slot)
             slot.wake()
-        if self.active < self.total and not self._resuming:
+        if self.active < self.total and not self._somebody_resumes():
             self._freed.unpark_all()
 
     def _next(self) -> Slot | None:
@@ -140,13 +147,15 @@ def _before(line: _Line, other: _Line) -> bool:
 class Slot:
     """One execution's place among the ``Slots``."""
 
-    __slots__ = ("_task", "held", "line", "slots")
+    __slots__ = ("_calls", "_task", "_turn", "held", "line", "slots")
 
     def __init__(self, slots: Slots, processor: Processor[Any]) -> None:
         self.slots = slots
         self.line = slots._line(processor)  # noqa: SLF001 - two halves of one mechanism
         self.held = False
         self._task: trio.lowlevel.Task | None = None
+        self._calls = 0
+        self._turn: trio.Lock | None = None
 
     def try_acquire(self, *, resuming: bool = False) -> bool:
         """Take a slot if that needs no waiting; answers whether."""
@@ -179,3 +188,25 @@ class Slot:
         """Give the slot to the next. No-op where none is held."""
         if self.held:
             self.slots._release(self)  # noqa: SLF001
+
+    def lend(self) -> None:
+        """This execution waits for one that it called: its slot is free for others meanwhile."""
+        self._calls += 1
+        self.release()
+
+    async def take_back(self) -> None:
+        """A call has returned; the last of those under way takes the slot again.
+
+        One execution may make several calls at once. While one of them may still wait for a slot,
+        the execution must not hold one: with few slots it would wait for itself.
+        """
+        self._calls -= 1
+        if self._calls or self.held or self.try_acquire(resuming=True):
+            return
+        if self._turn is None:
+            self._turn = trio.Lock()
+        async with self._turn:  # one waiter for each slot; who comes second finds it held
+            if not self._calls:
+                await self.acquire(resuming=True)
+        if self._calls:  # another call began while this one waited
+            self.release()

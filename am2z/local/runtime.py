@@ -264,11 +264,11 @@ class LocalRuntime(BaseRuntime):
         if isinstance(child, AM2ZError):
             await trio.lowlevel.checkpoint()
             return refusal(request, child)
-        parent.slot.release()
+        parent.slot.lend()
         try:
             return await self._run(child)
         finally:
-            await parent.slot.acquire(resuming=True)
+            await parent.slot.take_back()
 
     def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
         """Publish a processor's own event; its data crosses by value, as everywhere."""
