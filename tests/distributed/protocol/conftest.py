@@ -12,7 +12,8 @@ from pathlib import Path
 import fakeredis
 import pytest
 import redis
-from protocol_driver import Driver
+
+from .protocol_driver import Driver
 
 
 def start_server(directory: Path) -> tuple[subprocess.Popen[bytes], redis.Redis]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from protocol_driver import Driver, check
-
 from am2z.queue.protocol import Parent, StateWrite
 from am2z.queue.wire import CancelOrder, Finished, Status, Why
+
+from .protocol_driver import Driver, check
 
 STATE = StateWrite(b"data", "sum", "m:T")
 

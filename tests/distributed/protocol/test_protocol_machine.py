@@ -21,10 +21,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from protocol_driver import Driver, check
 
 from am2z.queue.protocol import Parent, StateWrite
 from am2z.queue.wire import Claimed
+
+from .protocol_driver import Driver, check
 
 SESSIONS = st.sampled_from(["A", "B", None])
 PROCESSORS = st.sampled_from(["p", "q"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from protocol_driver import Driver, check
-
 from am2z.queue.wire import Why
+
+from .protocol_driver import Driver, check
 
 
 def test_an_expired_lease_puts_work_back_in_front(driver: Driver) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from protocol_driver import Driver, check
 
 from am2z.queue.protocol import Parent, StateWrite
 from am2z.queue.wire import CancelOrder, Finished, Why
+
+from .protocol_driver import Driver, check
 
 
 def stop(driver: Driver, session_id: str, limit: int = 500) -> int:

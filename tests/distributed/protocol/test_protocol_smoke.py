@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from protocol_driver import Driver, check
-
 from am2z.queue.library import library
 from am2z.queue.protocol import Parent, StateWrite
 from am2z.queue.wire import CancelOrder, Status
+
+from .protocol_driver import Driver, check
 
 
 def test_one_execution_from_end_to_end(either: Driver) -> None:
