@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import trio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -18,13 +19,22 @@ __all__ = ["MINIMUM_VERSION", "check_server"]
 MINIMUM_VERSION = (6, 2)
 
 
-async def check_server(client: RedisClient) -> None:
+async def check_server(client: RedisClient, timeout: float) -> None:
     """Refuse a server that is too old, or that evicts keys which nobody gave a time to live.
 
     What the server does not tell (fakeredis has no ``INFO``, an access list may forbid it) is not
-    held against it. Raises ``ConfigurationError``; ``NetworkError`` when the connection breaks.
+    held against it. Raises ``ConfigurationError``; ``NetworkError`` when the connection breaks or
+    the answer takes longer than ``timeout`` seconds.
     """
-    facts = await _facts(client)
+    facts: dict[str, str] = {}
+    with trio.move_on_after(timeout) as scope:
+        facts = await _facts(client)
+    if scope.cancelled_caught:
+        raise NetworkError(
+            f"Redis at {client.safe_url} took the connection and did not answer INFO "
+            f"within {timeout:g} s",
+            client.safe_url,
+        )
     version = facts.get("redis_version", "")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if len(numbers) == 2 and numbers < MINIMUM_VERSION:

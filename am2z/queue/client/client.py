@@ -67,7 +67,7 @@ async def open_client(
         async with trio.open_nursery() as nursery:
             link.start(nursery, first)
             try:
-                await check_server(client)
+                await check_server(client, connect_timeout)
                 yield client
             except trio.Cancelled:
                 raise

@@ -48,6 +48,25 @@ async def test_server_that_accepts_and_says_nothing_is_given_up_in_time(tmp_path
     assert "0.05 s" in str(error)
 
 
+async def test_server_that_goes_silent_after_the_handshake_is_given_up_in_time(
+    tmp_path: Path,
+) -> None:
+    async def shake_hands(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"+OK\r\n+PONG\r\n:7\r\n")
+        await trio.sleep_forever()
+
+    with trio.socket.socket(trio.socket.AF_UNIX) as sock:
+        await sock.bind(str(tmp_path / "silent.sock"))
+        sock.listen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, shake_hands, [trio.SocketListener(sock)])
+            error = await _fails_to_open(f"unix://{tmp_path}/silent.sock", connect_timeout=0.1)
+            nursery.cancel_scope.cancel()
+    assert isinstance(error, NetworkError)
+    assert "0.1 s" in str(error)
+
+
 async def test_wrong_and_missing_password_are_told_apart_from_absence(
     server: Callable[..., Any],
 ) -> None:
