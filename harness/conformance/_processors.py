@@ -99,8 +99,8 @@ def flaky(
 ) -> Processor[TestState]:
     """A processor whose attempt ``n`` raises ``errors[n - 1]``; later ones add one to ``count``.
 
-    The attempts are noted in ``runs``. Without ``retry`` there is a try for each error and one more,
-    with no wait between them.
+    The attempts are noted in ``runs``. Without ``retry`` there is a try for each error and one
+    more, with no wait between them.
     """
     policy = retry or RetryPolicy(max_attempts=len(errors) + 1, backoff=0)
 
@@ -117,7 +117,7 @@ def flaky(
 
 @contextmanager
 def within(kit: Kit, what: str) -> Iterator[None]:
-    """A block that must be done in the kit's time for one thing; ``what`` is said where it is not."""
+    """A block that must be done in the kit's time for one thing; else ``what`` is said."""
     with trio.move_on_after(kit.timeout) as scope:
         yield
     if scope.cancelled_caught:
@@ -125,7 +125,7 @@ def within(kit: Kit, what: str) -> Iterator[None]:
 
 
 def assert_waited(kit: Kit, waits: Sequence[float], expected: Sequence[float]) -> None:
-    """Hold measured times against the rule: exactly on a virtual clock, as least times on a real one.
+    """Compare measured times: exactly on a virtual clock, as least times on a real one.
 
     A busy machine makes real waits longer, never shorter.
     """

@@ -13,6 +13,7 @@ from am2z import (
     Context,
     ExecutionCancelledError,
     ExecutionTimeoutError,
+    Processor,
     ProcessorExecutionError,
     ProcessorNotFoundError,
     QueueOptions,
@@ -132,7 +133,7 @@ async def test_one_failure_leaves_the_others_alone(kit: Kit) -> None:
 
 @rule("EXE-006")
 async def test_a_chain_hands_the_state_on(kit: Kit) -> None:
-    steps = chain("steps", [increment, "double", increment])
+    steps: Processor[TestState] = chain("steps", [increment, "double", increment])
     async with kit.runtime(steps, double) as runtime:
         result = await runtime.execute(steps, TestState(count=3))
     assert result.unwrap().count == (3 + 1) * 2 + 1
@@ -170,7 +171,7 @@ async def test_a_batch_joins_in_the_order_of_its_split(kit: Kit) -> None:
         ended[state.message].set()
         return state.evolve(message=state.message.upper())
 
-    letters = batch(
+    letters: Processor[TestState] = batch(
         "letters",
         make("shout", shout),
         split=lambda state: [TestState(message=letter) for letter in state.items],
@@ -642,7 +643,7 @@ async def test_compositions_nest(kit: Kit) -> None:
         "each",
         both,
         split=lambda state: [state, state],
-        join=lambda state, results: add_up(state, results),
+        join=add_up,
     )
     outer = chain("outer", [route("pick", lambda _: 1, {1: each}), increment])
     async with kit.runtime(outer, inner) as runtime:
@@ -655,8 +656,11 @@ async def test_branches_that_disagree_are_not_merged(kit: Kit) -> None:
     async def rename(state: TestState, _ctx: Context) -> TestState:
         return state.evolve(message="renamed")
 
+    async def plus_one(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(count=state.count + 1)
+
     renaming = make("renaming", rename)
-    agreeing = parallel("agreeing", [increment, renaming, make("same", increment.fn)])
+    agreeing = parallel("agreeing", [increment, renaming, make("same", plus_one)])
     disagreeing = parallel("disagreeing", [increment, double])
     async with kit.runtime(agreeing, disagreeing) as runtime:
         merged = await runtime.execute(agreeing, TestState(count=5, items=["kept"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 import trio
 
@@ -29,6 +31,10 @@ from harness.waiting import wait_for_condition
 
 class _Crash(Exception):  # noqa: N818 - what a rule throws out of a runtime's block
     pass
+
+
+def _crash() -> NoReturn:
+    raise _Crash
 
 
 @rule("LIF-001")
@@ -172,23 +178,23 @@ async def test_every_caller_is_answered_when_the_runtime_stops(kit: Kit) -> None
         answers[name] = await handle.result()
 
     processors = (running.processor, delayed, increment)
-    async with kit.runtime(*processors, config=config) as runtime:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(note, "delayed", await runtime.submit(delayed, TestState()))
-            with within(kit, "the retry of a failed execution"):
-                await retried.wait()
-            gate = await runtime.submit(running.processor, TestState())
-            nursery.start_soon(note, "running", gate)
-            with within(kit, "the start of an execution"):
-                await running.started.wait()
-            nursery.start_soon(note, "waiting", await runtime.submit(increment, TestState()))
-            with within(kit, "an answer for every caller"):
-                await runtime.stop()
-                await wait_for_condition(
-                    lambda: len(answers) == 3,
-                    kit.timeout,
-                    message="the callers of running, waiting and delayed work to be answered",
-                )
+    made = kit.runtime(*processors, config=config)
+    async with made as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(note, "delayed", await runtime.submit(delayed, TestState()))
+        with within(kit, "the retry of a failed execution"):
+            await retried.wait()
+        gate = await runtime.submit(running.processor, TestState())
+        nursery.start_soon(note, "running", gate)
+        with within(kit, "the start of an execution"):
+            await running.started.wait()
+        nursery.start_soon(note, "waiting", await runtime.submit(increment, TestState()))
+        with within(kit, "an answer for every caller"):
+            await runtime.stop()
+            await wait_for_condition(
+                lambda: len(answers) == 3,
+                kit.timeout,
+                message="the callers of running, waiting and delayed work to be answered",
+            )
     for name, result in answers.items():
         assert isinstance(result.error, RuntimeStoppedError), f"{name}: {result.error!r}"
         assert result.error.retryable
@@ -203,7 +209,7 @@ async def test_an_exception_ends_the_runtime_at_once(kit: Kit) -> None:
             async with kit.runtime(gate.processor, config=config) as runtime:
                 await runtime.submit(gate.processor, TestState())
                 await gate.started.wait()
-                raise _Crash
+                _crash()
         except* _Crash:
             pass
     assert gate.was_cancelled
@@ -224,7 +230,7 @@ async def test_a_caller_outside_is_answered_when_the_block_fails(kit: Kit) -> No
                 outside.start_soon(wait, await runtime.submit(gate.processor, TestState()))
                 with within(kit, "the start of an execution"):
                     await gate.started.wait()
-                raise _Crash
+                _crash()
         except* _Crash:
             pass
         with within(kit, "an answer for the caller outside"):
