@@ -87,7 +87,8 @@ class QueueRuntime(BaseRuntime):
         super().__init__(config=config, limits=limits)
         if role not in get_args(Role):
             raise ConfigurationError(f"role is {role!r}; give 'both', 'client' or 'worker'")
-        parse_url(redis_url)
+        if parse_url(redis_url).is_fake:
+            self.capabilities = self.capabilities - {Capability.DURABLE}  # it dies with the process
         self._keys = Keys(namespace)
         self._url = redis_url
         self._role = role

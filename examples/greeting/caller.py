@@ -1,0 +1,18 @@
+"""Ask for a greeting: ``python caller.py redis://localhost:6379/0 Ada``."""
+
+import sys
+
+import trio
+from greet import Greeting
+
+from am2z import QueueRuntime
+
+
+async def main(url: str, name: str = "Ada") -> None:
+    async with QueueRuntime(url, role="client") as runtime:
+        result = await runtime.execute("greet", Greeting(name=name))
+        print(result.unwrap().text)
+
+
+if __name__ == "__main__":
+    trio.run(main, *sys.argv[1:])

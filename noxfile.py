@@ -1,0 +1,97 @@
+"""Every check of the project, each in an environment of its own: ``nox -l`` lists them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "types", "wheel"]
+
+ROOT = Path(__file__).parent
+DEV = nox.project.load_toml("pyproject.toml")["dependency-groups"]["dev"]
+SOURCES = ("am2z", "harness", "examples", "tests", "conftest.py", "noxfile.py")
+COVERAGE = 95
+
+
+def install(session: nox.Session) -> None:
+    """The distribution with its test side, and what the tests need beyond."""
+    session.install("-e", ".[harness,speed]", *DEV)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The main job: the conformance suite on every runtime, with its report."""
+    session.install(".[harness,speed]")
+    session.run("am2z", "conformance", *(session.posargs or ["--report", "report"]))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, on two processes, with the branch coverage that they must reach."""
+    install(session)
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    if not session.posargs:
+        session.run("coverage", "report", f"--fail-under={COVERAGE}")
+
+
+@nox.session
+def local(session: nox.Session) -> None:
+    """The conformance rules on ``LocalRuntime``, and the unit tests."""
+    install(session)
+    session.run("pytest", "tests/local", "tests/unit", *session.posargs)
+
+
+@nox.session
+def distributed(session: nox.Session) -> None:
+    """The conformance rules on ``QueueRuntime``, and the tests of its parts."""
+    install(session)
+    session.run("pytest", "tests/distributed", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and likely mistakes."""
+    session.install("ruff>=0.9")
+    session.run("ruff", "check", *SOURCES)
+    session.run("ruff", "format", "--check", *SOURCES)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """The strict type checker over both packages and the examples."""
+    install(session)
+    session.run("mypy")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The built wheel, installed in an empty folder, as a project that is not this one sees it."""
+    session.install("build>=1.2")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), str(ROOT), silent=True)
+    [built] = dist.glob("*.whl")
+    session.install("--force-reinstall", "--no-deps", str(built))
+    session.install(f"{built}[harness]")
+    guest = Path(session.create_tmp()) / "guest"
+    shutil.rmtree(guest, ignore_errors=True)
+    shutil.copytree(ROOT / "tests" / "wheel", guest)
+    session.chdir(guest)
+    session.run(
+        "python", "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error",
+        "-p", "no:cacheprovider", "--am2z-report", "report",
+    )  # fmt: skip
+    report = json.loads((guest / "report" / "report.json").read_text())
+    verdicts = {name: found["verdict"] for name, found in report["runtimes"].items()}
+    if verdicts != {"guest": "CONFORMANT"}:
+        session.error(f"the wheel's own kit says {verdicts}")
+    session.run("am2z", "rules", silent=True)
+    session.run("python", "-m", "am2z", "explain", "LIF-001")
