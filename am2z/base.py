@@ -281,6 +281,7 @@ class BaseRuntime(RuntimeMixin):
         execution_id = new_id()
         state = in_session(state, session_id if session_id is not None else execution_id)
         data = encode_state(state, self.config.max_payload_bytes)
+        decode_state(type(state), data)  # what cannot be read back is the caller's mistake too
         return Request(name, state, data, execution_id, session_id)
 
     def admit_child(
