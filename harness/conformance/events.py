@@ -1,0 +1,429 @@
+"""EVT: what a runtime tells about its work, to whom, in which order and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from am2z import (
+    BusinessError,
+    ConfigurationError,
+    Context,
+    Event,
+    ExecutionCancelledError,
+    NetworkError,
+    RetryPolicy,
+    Runtime,
+    RuntimeConfig,
+    ValidationError,
+)
+from harness.collector import TestEventCollector
+from harness.conformance._processors import Gate, flaky, increment, make, within
+from harness.conformance._watching import count_events, events_of, grammar_errors
+from harness.kit import Kit
+from harness.rules import rule
+from harness.states import TestState
+
+SUCCEEDED = ["processor:active", "processor:completed", "queue:completed"]
+FAILED = ["processor:active", "processor:failed", "queue:failed"]
+
+
+async def _refuse(_state: TestState, _ctx: Context) -> TestState:
+    raise BusinessError("refused", context={"order": 7})
+
+
+refuse = make("refuse", _refuse)
+
+
+async def _tell(state: TestState, ctx: Context) -> TestState:
+    """Emits progress and events of its own, with and without waiting for their delivery."""
+    ctx.update_progress(10)
+    await ctx.emit("order:packed", {"boxes": [1, 2], "by": {"name": "Ada"}})
+    await ctx.update_progress(50.5)
+    ctx.emit("order:sent")
+    ctx.update_progress(100)
+    return state.evolve(processed=True)
+
+
+tell = make("tell", _tell)
+
+
+@rule("EVT-001")
+async def test_execution_is_told_from_its_start_to_its_end(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        with TestEventCollector(runtime) as events:
+            result = await runtime.execute(increment, TestState(), "a")
+            execution_id = result.metadata.execution_id
+            assert events_of(events, execution_id) == SUCCEEDED
+            for event in events.events("processor:*"):
+                assert event.execution_id == execution_id
+                assert event.processor_name == "increment"
+                assert event.session_id == "a"
+                assert event.time > 1e9, "not a wall-clock time in seconds"
+
+
+@rule("EVT-002")
+async def test_progress_is_told_in_order_while_the_work_is_done(kit: Kit) -> None:
+    async with kit.runtime(tell) as runtime:
+        with TestEventCollector(runtime).start("processor:*") as events:
+            handle = await runtime.submit(tell, TestState())
+            await handle.result()
+            told = events.events()
+        last = await handle.progress()
+    assert [event.type.removeprefix("processor:") for event in told] == [
+        "active",
+        *["progress"] * 3,
+        "completed",
+    ]
+    assert [event.data["percent"] for event in told[1:-1]] == [10, 50.5, 100]
+    assert last == 100
+
+
+@rule("EVT-003")
+async def test_end_of_an_execution_is_told_once_for_its_queue(kit: Kit) -> None:
+    retried = flaky("retried", [NetworkError("down")] * 2)
+    async with kit.runtime(retried, refuse) as runtime:
+        with TestEventCollector(runtime) as events:
+            good = await runtime.execute(retried, TestState())
+            bad = await runtime.execute(refuse, TestState())
+            completed = await count_events(runtime, events, "queue:completed")
+            failed = await count_events(runtime, events, "queue:failed")
+    assert (completed, failed) == (1, 1)
+    assert events_of(events, good.metadata.execution_id)[-2:] == SUCCEEDED[1:]
+    assert events_of(events, bad.metadata.execution_id)[-2:] == FAILED[1:]
+
+
+@rule("EVT-004")
+async def test_failure_is_told_with_its_error(kit: Kit) -> None:
+    async with kit.runtime(refuse) as runtime:
+        with TestEventCollector(runtime) as events:
+            result = await runtime.execute(refuse, TestState())
+            told = events.events("*:failed")
+    assert events_of(events, result.metadata.execution_id) == FAILED
+    assert [event.type for event in told] == FAILED[1:]
+    error = told[0].data["error"]
+    assert isinstance(error, BusinessError)
+    assert (error.message, error.context) == ("refused", {"order": 7})
+
+
+@rule("EVT-005")
+async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
+    interval = 1.0 if kit.virtual_time else 0.02
+    async with kit.runtime(increment, config=RuntimeConfig(metrics_interval=interval)) as runtime:
+        with TestEventCollector(runtime) as events:
+            await runtime.execute_many(increment, [TestState()] * 3)
+            started = trio.current_time()
+            told = [await events.wait_for_event("metrics:collected", count=n) for n in (1, 2, 3)]
+            assert trio.current_time() - started >= 2 * interval - 0.01
+    last = told[-1]
+    assert last.data["completed"] == 3
+    assert last.data["failed"] == last.data["waiting"] == last.data["active"] == 0
+    assert last.execution_id == ""
+
+
+@rule("EVT-006")
+async def test_every_handler_is_called_once_for_every_event(kit: Kit) -> None:
+    calls: list[tuple[int, str]] = []
+
+    def note(number: int) -> Callable[[Event], None]:
+        return lambda event: calls.append((number, event.type))
+
+    async with kit.runtime(increment) as runtime:
+        for number in range(3):
+            runtime.on("processor:completed", note(number))
+        runtime.on("processor:active", note(9))
+        await runtime.execute(increment, TestState())
+    assert sorted(calls) == [
+        *((number, "processor:completed") for number in range(3)),
+        (9, "processor:active"),
+    ]
+
+
+@rule("EVT-007")
+async def test_removed_handler_is_called_no_more_and_all_others_are(kit: Kit) -> None:
+    removed: list[Event] = []
+    kept: list[Event] = []
+    async with kit.runtime(increment) as runtime:
+        for handler in (removed.append, kept.append):
+            runtime.on("processor:completed", handler)
+        await runtime.execute(increment, TestState())
+        runtime.off("processor:completed", removed.append)
+        runtime.off("processor:completed", removed.append)
+        runtime.off("processor:active", kept.append)
+        await runtime.execute(increment, TestState())
+    assert (len(removed), len(kept)) == (1, 2)
+
+
+@rule("EVT-008")
+async def test_processor_tells_events_of_its_own(kit: Kit) -> None:
+    async def announce(state: TestState, ctx: Context) -> TestState:
+        ctx.runtime.emit("shop:opened", {"at": 9})
+        return (await ctx.call("tell", state)).unwrap()
+
+    async with kit.runtime(tell, make("announce", announce)) as runtime:
+        with TestEventCollector(runtime) as events:
+            result = await runtime.execute("announce", TestState(), "a")
+            await events.wait_for_event("shop:opened")
+    assert result.success
+    packed, sent = events.events("order:*")
+    assert (packed.type, sent.type) == ("order:packed", "order:sent")
+    assert packed.data == {"boxes": [1, 2], "by": {"name": "Ada"}}
+    assert sent.data == {}
+    assert packed.processor_name == "tell"
+    assert packed.session_id == "a"
+    assert packed.execution_id == sent.execution_id != ""
+    (opened,) = events.events("shop:opened")
+    assert (opened.data, opened.execution_id) == ({"at": 9}, "")
+
+
+@rule("EVT-009")
+async def test_handler_that_raises_hurts_nobody(kit: Kit) -> None:
+    def fail(event: Event) -> None:
+        raise ValueError(f"no use for {event.type}")
+
+    async with kit.runtime(increment) as runtime:
+        runtime.on("*", fail)
+        with TestEventCollector(runtime) as events:
+            runtime.on("*", fail)
+            results = [await runtime.execute(increment, TestState()) for _ in range(2)]
+            for result in results:
+                assert events_of(events, result.metadata.execution_id) == SUCCEEDED
+    assert all(result.success for result in results)
+
+
+@rule("EVT-010")
+async def test_every_event_of_an_execution_names_its_session(kit: Kit) -> None:
+    async with kit.runtime(tell, refuse) as runtime:
+        with TestEventCollector(runtime) as events:
+            ours = [
+                (await runtime.execute(one, TestState(), session)).metadata
+                for session in ("a", "b")
+                for one in (tell, refuse)
+            ]
+    told = {(one.execution_id, one.session_id) for one in events.events() if one.execution_id}
+    assert told == {(one.execution_id, one.session_id) for one in ours}
+    assert [one.session_id for one in ours] == ["a", "a", "b", "b"]
+
+
+@rule("EVT-011")
+async def test_waiting_for_an_event_ends_when_it_happens(kit: Kit) -> None:
+    gate = Gate()
+    async with (
+        kit.runtime(gate.processor) as runtime,
+        runtime.subscribe("processor:*") as events,
+    ):
+        handle = await runtime.submit(gate.processor, TestState())
+        with within(kit, "word of the start for the subscriber"):
+            started = await anext(events)
+        was_running = not gate.ended.is_set()
+        gate.open()
+        with within(kit, "word of the end for the subscriber"):
+            ended = await anext(events)
+        await handle.result()
+    assert (started.type, ended.type) == ("processor:active", "processor:completed")
+    assert started.execution_id == ended.execution_id == handle.execution_id
+    assert was_running, "the start was told after the end"
+
+
+@rule("EVT-012")
+async def test_events_of_every_execution_obey_the_grammar(kit: Kit) -> None:
+    async def stumble(state: TestState, ctx: Context) -> TestState:
+        ctx.update_progress(ctx.metadata.attempt)
+        ctx.emit("stumble:tried", {"attempt": ctx.metadata.attempt})
+        if ctx.metadata.attempt < 3:
+            raise NetworkError("down")
+        await ctx.call("tell", state)
+        await ctx.call("refuse", state)
+        await ctx.call("exhausted", state)
+        return state
+
+    errors = [NetworkError(str(number)) for number in range(3)]
+    exhausted = flaky("exhausted", errors, retry=RetryPolicy(max_attempts=3, backoff=0))
+    patient = RetryPolicy(max_attempts=3, backoff=0.001)
+    stumbling = make("stumble", stumble, retry=patient)
+    slow = Gate("slow", timeout=0.01).processor
+    work = [stumbling, tell, refuse, exhausted, slow]
+    async with kit.runtime(*work) as runtime:
+        with TestEventCollector(runtime) as events:
+            results = await runtime.execute_many([(one, TestState()) for one in work * 3])
+            told = events.events()
+    assert grammar_errors(told) == []
+    assert len({event.execution_id for event in told if event.execution_id}) == 15 + 3 * 3
+    for result in results[0::5]:
+        story = events_of(events, result.metadata.execution_id)
+        attempt = ["processor:active", "processor:progress", "stumble:tried"]
+        again = ["processor:retrying", *attempt]
+        assert story == [*attempt, *again, *again, *SUCCEEDED[1:]]
+
+
+@rule("EVT-013")
+async def test_patterns_are_shell_style_and_case_matters(kit: Kit) -> None:
+    def note(types: list[str]) -> Callable[[Event], None]:
+        return lambda event: types.append(event.type)
+
+    seen: dict[str, list[str]] = {
+        pattern: [] for pattern in ("order:*", "order:?", "order:[ab]", "*", "Order:*", "order")
+    }
+    async with kit.runtime() as runtime:
+        for pattern, types in seen.items():
+            runtime.on(pattern, note(types))
+        with TestEventCollector(runtime) as events:
+            for name in ("order:a", "order:c", "order:long", "other:a"):
+                runtime.emit(name)
+            await events.wait_for_event("other:a")
+    assert seen["order:*"] == ["order:a", "order:c", "order:long"]
+    assert seen["order:?"] == ["order:a", "order:c"]
+    assert seen["order:[ab]"] == ["order:a"]
+    assert [name for name in seen["*"] if name.startswith("o")] == [*seen["order:*"], "other:a"]
+    assert seen["Order:*"] == seen["order"] == []
+
+
+@rule("EVT-014")
+async def test_subscription_ends_with_its_runtime(kit: Kit) -> None:
+    types: list[str] = []
+
+    async def consume(runtime: Runtime, task_status: trio.TaskStatus[None]) -> None:
+        async with runtime.subscribe("processor:*", "order:*") as events:
+            task_status.started()
+            types.extend([event.type async for event in events])
+
+    with within(kit, "the end of the iteration"):
+        async with trio.open_nursery() as nursery, kit.runtime(tell) as runtime:
+            await nursery.start(consume, runtime)
+            await runtime.execute(tell, TestState())
+    assert types[0] == "processor:active"
+    assert types[-1] == "processor:completed"
+    assert types.count("processor:progress") == 3
+    assert [name for name in types if name.startswith("order:")] == ["order:packed", "order:sent"]
+
+
+@rule("EVT-015")
+async def test_events_of_an_execution_are_delivered_before_its_result(kit: Kit) -> None:
+    async with kit.runtime(tell, refuse) as runtime:
+        with TestEventCollector(runtime) as events:
+            story = events_of(
+                events, (await runtime.execute(tell, TestState())).metadata.execution_id
+            )
+            handle = await runtime.submit(refuse, TestState())
+            await handle.result()
+            failure = events_of(events, handle.execution_id)
+    assert story[-2:] == SUCCEEDED[1:]
+    assert len(story) == 8
+    assert failure == FAILED
+
+
+@rule("EVT-016")
+async def test_work_dropped_before_it_ran_is_told_by_its_queue_only(kit: Kit) -> None:
+    gate = Gate()
+    async with kit.runtime(gate.processor, config=RuntimeConfig(concurrency=1)) as runtime:
+        with TestEventCollector(runtime) as events:
+            first = await runtime.submit(gate.processor, TestState())
+            await gate.started.wait()
+            second = await runtime.submit(gate.processor, TestState())
+            await second.cancel()
+            result = await second.result()
+            story = events_of(events, second.execution_id)
+            gate.open()
+            await first.result()
+    assert isinstance(result.error, ExecutionCancelledError)
+    assert story == ["queue:failed"]
+
+
+@rule("EVT-017")
+async def test_beginning_and_end_of_a_session_are_told_once(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        with TestEventCollector(runtime) as events:
+            await runtime.execute_many(increment, [TestState()] * 5, "a")
+            created = await count_events(runtime, events, "session:created")
+            stopped_early = await count_events(runtime, events, "session:stopped")
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(runtime.stop_session, "a")
+            await runtime.execute(increment, TestState(), "a")
+            stopped = await count_events(runtime, events, "session:stopped")
+            sessions = [event.session_id for event in events.events("session:*")]
+            await runtime.clean_session("a")
+            await runtime.execute(increment, TestState(), "a")
+            created_again = await count_events(runtime, events, "session:created")
+    assert (created, stopped_early, stopped, created_again) == (1, 0, 1, 2)
+    assert sessions == ["a", "a"]
+
+
+@rule("EVT-018")
+async def test_event_data_cross_by_value(kit: Kit) -> None:
+    async def emit(state: TestState, ctx: Context) -> TestState:
+        boxes = [1, 2]
+        ctx.emit("order:packed", {"boxes": boxes})
+        boxes.append(3)
+        with pytest.raises(ValidationError):
+            ctx.emit("order:bad", {"box": object()})
+        return state
+
+    ours = {"boxes": [1, 2]}
+    async with kit.runtime(make("emit", emit)) as runtime:
+        with TestEventCollector(runtime) as events:
+            result = await runtime.execute("emit", TestState())
+            runtime.emit("order:told", ours)
+            ours["boxes"].append(3)
+            told = await events.wait_for_event("order:told")
+            (packed,) = events.events("order:packed")
+            assert not events.events("order:bad")
+    assert result.success, result.error
+    assert packed.data == told.data == {"boxes": [1, 2]}
+
+
+@rule("EVT-019")
+async def test_event_of_the_runtime_cannot_be_forged(kit: Kit) -> None:
+    async def forge(state: TestState, ctx: Context) -> TestState:
+        ctx.emit("processor:completed")
+        return state
+
+    async with kit.runtime(make("forge", forge)) as runtime:
+        with TestEventCollector(runtime) as events:
+            with pytest.raises(ConfigurationError):
+                runtime.emit("session:stopped", {"session": "a"})
+            result = await runtime.execute("forge", TestState())
+            await count_events(runtime, events, "*")
+    assert isinstance(result.error, ConfigurationError)
+    assert not events.events("session:stopped")
+    assert not events.events("processor:completed")
+
+
+@rule("EVT-020")
+async def test_every_attempt_is_told_with_its_number_and_its_error(kit: Kit) -> None:
+    down = flaky("down", [NetworkError("first"), NetworkError("second")])
+    async with kit.runtime(down) as runtime:
+        with TestEventCollector(runtime) as events:
+            await runtime.execute(down, TestState())
+            active = events.events("processor:active")
+            retrying = events.events("processor:retrying")
+    assert [event.data["attempt"] for event in active] == [1, 2, 3]
+    errors = [event.data["error"] for event in retrying]
+    assert [type(error) for error in errors] == [NetworkError] * 2
+    assert [error.message for error in errors] == ["first", "second"]
+
+
+@rule("EVT-021")
+async def test_events_reach_every_runtime_of_the_namespace(kit: Kit) -> None:
+    stumbling = flaky("stumbling", [NetworkError("down")])
+    async with (
+        kit.runtime(stumbling, tell, role="worker") as worker,
+        kit.runtime(role="client") as client,
+        kit.runtime(role="client") as other,
+    ):
+        watchers = [TestEventCollector(runtime).start() for runtime in (client, other, worker)]
+        first = await client.execute("stumbling", TestState(), "a")
+        second = await client.execute("tell", first.unwrap(), "a")
+        ids = [result.metadata.execution_id for result in (first, second)]
+        for execution_id in ids:
+            story = events_of(watchers[0], execution_id)
+            assert story[-2:] == SUCCEEDED[1:], "the caller's events came after its result"
+        client.emit("rule:done")
+        for watcher in watchers:
+            await watcher.wait_for_event("rule:done")
+            assert grammar_errors(watcher.events()) == []
+            for execution_id in ids:
+                assert events_of(watcher, execution_id) == events_of(watchers[0], execution_id)
+            assert len(watcher.events("session:created")) == 1

@@ -1,0 +1,507 @@
+"""STA: states cross by value, are committed in one step, and are never lost or mixed up."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+import trio
+
+from am2z import (
+    AM2ZError,
+    AppState,
+    BusinessError,
+    Context,
+    NetworkError,
+    Processor,
+    ProcessorResult,
+    RetryPolicy,
+    RuntimeConfig,
+    StateConflictError,
+    StateNotFoundError,
+    ValidationError,
+    chain,
+    create_processor,
+)
+from harness.conformance._processors import CLOCK_GRAIN, increment, make
+from harness.conformance._watching import committed
+from harness.kit import Kit
+from harness.rules import rule
+from harness.states import TestState
+from harness.waiting import wait_for_condition
+
+
+class Colour(Enum):
+    """A field of every kind that programs commonly have."""
+
+    RED = "red"
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A record inside a state."""
+
+    sku: str
+    amount: int = 1
+
+
+class Everything(AppState, frozen=True, kw_only=True):
+    """One field of each kind that a state may hold."""
+
+    lines: list[Line]
+    by_sku: dict[str, Line]
+    matrix: list[list[int]]
+    tags: set[str]
+    pair: tuple[int, str]
+    day: date
+    moment: datetime
+    key: UUID
+    raw: bytes
+    price: Decimal
+    colour: Colour
+    text: str
+    large: int
+    small: float
+    nothing: int | None
+
+
+class Loose(AppState, frozen=True, kw_only=True):
+    """A state whose field may hold what no wire can carry."""
+
+    anything: Any = None
+
+
+EVERYTHING = Everything(
+    lines=[Line("chair", 4), Line("table")],
+    by_sku={"chair": Line("chair"), "": Line("")},
+    matrix=[[1, 2], [], [3]],
+    tags={"b", "a", "c"},
+    pair=(7, "seven"),
+    day=date(2024, 2, 29),
+    moment=datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC),
+    key=UUID("12345678-1234-5678-1234-567812345678"),
+    raw=bytes(range(256)),
+    price=Decimal("0.10"),
+    colour=Colour.RED,
+    text="na\u00efve \U0001f600 \u202e\x00 'quoted' \\ {}",
+    large=2**63 - 1,
+    small=-1e-300,
+    nothing=None,
+)
+
+
+async def _work_and_refuse(state: TestState, _ctx: Context) -> TestState:
+    state.items.append("half done")
+    raise BusinessError("refused")
+
+
+work_and_refuse = make("work_and_refuse", _work_and_refuse)
+
+
+@rule("STA-001")
+async def test_successful_execution_commits_its_state(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        assert await runtime.state.get("a") is None
+        result = await runtime.execute(increment, TestState(count=1, items=["chair"]), "a")
+        kept = await runtime.state.get("a")
+    assert kept is not None
+    assert kept.state == result.state
+    assert type(kept.state) is TestState
+    assert kept.version == 1
+
+
+@rule("STA-002")
+async def test_write_that_expects_another_version_changes_nothing(kit: Kit) -> None:
+    async with kit.runtime() as runtime:
+        store = runtime.state
+        assert await store.set("a", TestState(count=1), expected_version=0) == 1
+        assert await store.set("a", TestState(count=2), expected_version=1) == 2
+        for wrong in (0, 1, 3):
+            with pytest.raises(StateConflictError):
+                await store.set("a", TestState(count=99), expected_version=wrong)
+        kept = await committed(runtime, "a")
+    assert (kept.version, kept.state.count) == (2, 2)
+
+
+@rule("STA-003")
+async def test_state_goes_through_a_series_of_executions_unharmed(kit: Kit) -> None:
+    async def add(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(count=state.count + 1, items=[*state.items, str(state.count)])
+
+    state = TestState(message="kept")
+    async with kit.runtime(make("add", add)) as runtime:
+        for number in range(1, 6):
+            result = await runtime.execute("add", state, "a")
+            kept = await committed(runtime, "a")
+            assert kept.state == result.state
+            assert kept.version == number
+            state = kept.state
+    assert (state.count, state.items) == (5, ["0", "1", "2", "3", "4"])
+    assert state.message == "kept"
+
+
+@rule("STA-004")
+async def test_concurrent_updates_lose_none(kit: Kit) -> None:
+    async def add(state: TestState) -> TestState:
+        await trio.lowlevel.checkpoint()
+        return state.evolve(count=state.count + 1)
+
+    async with kit.runtime() as runtime:
+        await runtime.state.set("a", TestState())
+        answers: list[int] = []
+
+        async def update() -> None:
+            answers.append((await runtime.state.update("a", add)).count)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(update)
+        kept = await committed(runtime, "a")
+    assert (kept.state.count, kept.version) == (20, 21)
+    assert sorted(answers) == list(range(1, 21)), "two updates were made from the same state"
+
+
+@rule("STA-005")
+async def test_every_kind_of_field_survives_the_journey(kit: Kit) -> None:
+    async def touch(state: Everything, _ctx: Context) -> Everything:
+        assert state.lines[0].amount == 4
+        return state.evolve(nothing=state.nothing)
+
+    async with kit.runtime(create_processor("touch").process(touch)) as runtime:
+        result = await runtime.execute("touch", EVERYTHING, "a")
+        kept = await runtime.state.get("a", Everything)
+    assert kept is not None
+    for field in Everything.__struct_fields__:
+        if field != "metadata":
+            assert getattr(result.unwrap(), field) == getattr(EVERYTHING, field), field
+            assert getattr(kept.state, field) == getattr(EVERYTHING, field), field
+
+
+@rule("STA-006")
+async def test_checksum_tells_equal_states_from_different_ones(kit: Kit) -> None:
+    same = msgspec.structs.replace(EVERYTHING, tags={"c", "a", "b"})
+    other = msgspec.structs.replace(EVERYTHING, raw=bytes(reversed(range(256))))
+    checksums: list[str] = []
+    async with kit.runtime() as runtime:
+        for state in (EVERYTHING, same, other):
+            await runtime.state.set("a", state)
+            kept = await runtime.state.get("a", Everything)
+            assert kept is not None
+            checksums.append(kept.checksum)
+    first, second, third = checksums
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    assert first == second, "equal states have different checksums"
+    assert first != third, "different states have the same checksum"
+
+
+@rule("STA-007")
+async def test_state_expires_with_its_ttl_and_not_before(kit: Kit) -> None:
+    ttl = 4.0 if kit.virtual_time else 0.04
+
+    async def gone() -> bool:
+        return not await runtime.state.exists("a")
+
+    async with kit.runtime() as runtime:
+        await runtime.state.set("b", TestState(count=2))
+        started = trio.current_time()
+        await runtime.state.set("a", TestState(count=1), ttl=ttl)
+        if kit.virtual_time:
+            await trio.sleep(ttl - 0.001)
+            assert not await gone()
+            await trio.sleep(0.002)
+            assert await gone()
+        else:
+            await wait_for_condition(gone, message="the end of a state's TTL")
+            assert trio.current_time() - started >= ttl - CLOCK_GRAIN
+        assert await runtime.state.get("a") is None
+        assert await runtime.state.version("a") == 0
+        assert (await committed(runtime, "b")).state.count == 2
+
+
+@rule("STA-008")
+async def test_processors_of_a_session_see_what_others_committed(kit: Kit) -> None:
+    async def fill(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(items=["chair", "table"])
+
+    async def price(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(total=10.0 * len(state.items))
+
+    async with kit.runtime(make("fill", fill), make("price", price)) as runtime:
+        await runtime.execute("fill", TestState(), "a")
+        await runtime.execute("price", (await committed(runtime, "a")).state, "a")
+        kept = await committed(runtime, "a")
+    assert (kept.state.items, kept.state.total, kept.version) == (["chair", "table"], 20.0, 2)
+
+
+@rule("STA-009")
+async def test_writes_in_one_session_are_not_seen_in_another(kit: Kit) -> None:
+    async with kit.runtime() as runtime:
+        store = runtime.state
+        for session_id in ("a", "b"):
+            await store.set(session_id, TestState(count=1))
+        await store.set("a", TestState(count=2))
+        await store.update("a", lambda state: state.evolve(message="changed"))
+        kept = await committed(runtime, "b")
+        assert (kept.state.count, kept.state.message, kept.version) == (1, "", 1)
+        await store.delete("a")
+        assert await store.exists("b")
+
+
+@rule("STA-010")
+async def test_failed_execution_leaves_the_committed_state_as_it_was(kit: Kit) -> None:
+    async def raise_late(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("work_and_refuse", state.evolve(count=99))).unwrap()
+
+    steps: Processor[TestState] = chain("steps", [increment, work_and_refuse])
+    failing = [work_and_refuse, make("raise_late", raise_late), steps]
+    async with kit.runtime(increment, *failing) as runtime:
+        await runtime.execute(increment, TestState(items=["chair"]), "a")
+        before = await committed(runtime, "a")
+        for one in failing:
+            assert not (await runtime.execute(one, before.state, "a")).success
+            assert await committed(runtime, "a") == before
+            assert not (await runtime.execute(one, TestState(), "new")).success
+            assert await runtime.state.get("new") is None
+
+
+@rule("STA-011")
+async def test_nothing_that_one_side_does_to_a_state_is_seen_by_another(kit: Kit) -> None:
+    held: list[TestState] = []
+
+    async def inner(state: TestState, _ctx: Context) -> TestState:
+        state.items.append("inner")
+        return state
+
+    async def outer(state: TestState, ctx: Context) -> TestState:
+        held.append(state)
+        child = await ctx.call("inner", state)
+        assert child.state.items == ["chair", "inner"]
+        assert state.items == ["chair"], "a nested call changed its caller's state"
+        return state
+
+    given = TestState(items=["chair"])
+    async with kit.runtime(make("inner", inner), make("outer", outer)) as runtime:
+        result = await runtime.execute("outer", given, "a")
+        result.unwrap().items.append("by the caller")
+        held[0].items.append("by the processor, later")
+        (await committed(runtime, "a")).state.items.append("by a reader")
+        assert (await committed(runtime, "a")).state.items == ["chair"]
+        await runtime.execute("inner", given, "b")
+    assert given.items == ["chair"], "an execution changed its caller's state"
+
+
+@rule("STA-012")
+async def test_every_attempt_begins_with_the_state_that_was_given(kit: Kit) -> None:
+    seen: list[list[str]] = []
+
+    async def spoil(state: TestState, ctx: Context) -> TestState:
+        seen.append(list(state.items))
+        state.items.append("spoilt")
+        if ctx.metadata.attempt < 3:
+            raise NetworkError("down")
+        return state
+
+    policy = RetryPolicy(max_attempts=3, backoff=0)
+    async with kit.runtime(make("spoil", spoil, retry=policy)) as runtime:
+        result = await runtime.execute("spoil", TestState(items=["chair"]), "a")
+    assert seen == [["chair"]] * 3
+    assert result.state.items == ["chair", "spoilt"]
+
+
+@rule("STA-013")
+async def test_version_grows_by_one_for_each_successful_execution(kit: Kit) -> None:
+    async def outer(state: TestState, ctx: Context) -> TestState:
+        for _ in range(2):
+            state = (await ctx.call("increment", state)).unwrap()
+            versions.append(await runtime.state.version("a"))
+        return state
+
+    versions: list[int] = []
+    steps: Processor[TestState] = chain("steps", [increment, increment, "increment"])
+    async with kit.runtime(increment, make("outer", outer), steps, work_and_refuse) as runtime:
+        for name in ("increment", "outer", "work_and_refuse", "steps", "increment"):
+            await runtime.execute(name, TestState(), "a")
+            versions.append(await runtime.state.version("a"))
+    assert versions == [1, 1, 1, 2, 2, 3, 4], "a nested call, a step or a failure was committed"
+
+
+@rule("STA-014")
+async def test_version_in_the_metadata_grows_with_every_execution(kit: Kit) -> None:
+    async def from_nothing(_state: TestState, _ctx: Context) -> TestState:
+        return TestState(message="new")
+
+    async def as_it_was(state: TestState, _ctx: Context) -> TestState:
+        return state
+
+    state, versions = TestState(), [1]
+    async with kit.runtime(
+        increment, make("from_nothing", from_nothing), make("as_it_was", as_it_was)
+    ) as runtime:
+        for name in ("increment", "from_nothing", "as_it_was", "increment"):
+            state = (await runtime.execute(name, state, "a")).unwrap()
+            versions.append(state.metadata.version)
+    assert versions == sorted(set(versions)), f"versions that do not grow: {versions}"
+
+
+@rule("STA-015")
+async def test_update_of_an_absent_state_is_an_error(kit: Kit) -> None:
+    async with kit.runtime() as runtime:
+        with pytest.raises(StateNotFoundError):
+            await runtime.state.update("nobody", lambda state: state)
+        assert not await runtime.state.exists("nobody")
+
+
+@rule("STA-016")
+async def test_update_that_always_loses_ends_in_a_conflict(kit: Kit) -> None:
+    async def lose(state: TestState) -> TestState:
+        await runtime.state.set("a", state.evolve(message="somebody was faster"))
+        return state.evolve(count=99)
+
+    async with kit.runtime() as runtime:
+        await runtime.state.set("a", TestState(count=1))
+        with pytest.raises(StateConflictError):
+            await runtime.state.update("a", lose)
+        kept = await committed(runtime, "a")
+    assert (kept.state.count, kept.state.message) == (1, "somebody was faster")
+
+
+@rule("STA-017")
+async def test_of_many_writers_that_expect_one_version_one_wins(kit: Kit) -> None:
+    won: list[int] = []
+    async with kit.runtime() as runtime:
+        await runtime.state.set("a", TestState())
+
+        async def write(number: int) -> None:
+            try:
+                await runtime.state.set("a", TestState(count=number), expected_version=1)
+            except StateConflictError:
+                return
+            won.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 11):
+                nursery.start_soon(write, number)
+        kept = await committed(runtime, "a")
+    assert won == [kept.state.count]
+    assert kept.version == 2
+
+
+@rule("STA-018")
+async def test_state_that_cannot_cross_is_refused_with_the_path_of_its_field(kit: Kit) -> None:
+    runs: list[int] = []
+
+    async def run(state: Loose, _ctx: Context) -> Loose:
+        runs.append(1)
+        return state
+
+    bad = Loose(anything={"rows": [1, object()]})
+    async with kit.runtime(create_processor("run").process(run)) as runtime:
+        for call in (runtime.execute, runtime.submit):
+            with pytest.raises(ValidationError) as refused:
+                await call("run", bad, "a")
+            assert refused.value.field == "anything['rows'][1]"
+        with pytest.raises(ValidationError) as refused:
+            await runtime.state.set("a", bad)
+        assert refused.value.field == "anything['rows'][1]"
+        assert not await runtime.state.exists("a")
+    assert runs == []
+
+
+@rule("STA-019")
+async def test_result_that_cannot_cross_fails_and_commits_nothing(kit: Kit) -> None:
+    async def spoil(state: Loose, _ctx: Context) -> Loose:
+        return state.evolve(anything=[object()])
+
+    async with kit.runtime(create_processor("spoil").process(spoil)) as runtime:
+        result: ProcessorResult[Loose] = await runtime.execute("spoil", Loose(anything=1), "a")
+        kept = await runtime.state.get("a")
+    assert not result.success
+    error: AM2ZError | None = result.error
+    assert isinstance(error, ValidationError)
+    assert error.field == "anything[0]"
+    assert result.state.anything == 1
+    assert kept is None
+
+
+@rule("STA-020")
+async def test_absent_state_is_no_error_to_ask_for_or_delete(kit: Kit) -> None:
+    async with kit.runtime() as runtime:
+        store = runtime.state
+        assert await store.get("nobody") is None
+        assert not await store.exists("nobody")
+        assert await store.version("nobody") == 0
+        await store.delete("nobody")
+        await store.set("a", TestState())
+        assert await store.exists("a")
+        await store.delete("a")
+        assert await store.get("a") is None
+        assert await store.version("a") == 0
+
+
+@rule("STA-021")
+async def test_update_takes_plain_and_async_functions_and_gives_the_new_state(kit: Kit) -> None:
+    async def async_add(state: TestState) -> TestState:
+        await trio.lowlevel.checkpoint()
+        return state.evolve(count=state.count + 10)
+
+    def add(state: TestState) -> TestState:
+        return state.evolve(count=state.count + 1)
+
+    async with kit.runtime() as runtime:
+        await runtime.state.set("a", TestState())
+        plain = await runtime.state.update("a", add)
+        last = await runtime.state.update("a", async_add)
+        kept = await committed(runtime, "a")
+    assert (plain.count, last.count, kept.state.count, kept.version) == (1, 11, 11, 3)
+
+
+@rule("STA-022")
+async def test_committed_state_expires_when_nobody_touches_it(kit: Kit) -> None:
+    ttl = 4.0 if kit.virtual_time else 0.04
+
+    async def gone() -> bool:
+        return not await runtime.state.exists("a")
+
+    async with kit.runtime(increment, config=RuntimeConfig(state_ttl=ttl)) as runtime:
+        await runtime.execute(increment, TestState(), "a")
+        if kit.virtual_time:
+            await trio.sleep(0.6 * ttl)
+        started = trio.current_time()
+        await runtime.execute(increment, TestState(), "a")
+        if kit.virtual_time:
+            await trio.sleep(0.9 * ttl)
+            assert not await gone()
+        await wait_for_condition(gone, message="the end of a state's TTL")
+        assert trio.current_time() - started >= ttl - CLOCK_GRAIN
+
+
+@rule("STA-023")
+async def test_committed_state_outlives_its_runtime(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        await runtime.execute(increment, TestState(count=1), "a")
+        before = await committed(runtime, "a")
+    async with kit.runtime(increment) as runtime:
+        assert await committed(runtime, "a") == before
+        await runtime.execute(increment, before.state, "a")
+        kept = await committed(runtime, "a")
+    assert (kept.state.count, kept.version) == (3, 2)
+
+
+@rule("STA-024")
+async def test_runtimes_of_a_namespace_share_committed_states(kit: Kit) -> None:
+    async with (
+        kit.runtime(increment, role="worker"),
+        kit.runtime(role="client") as client,
+        kit.runtime(role="client") as other,
+    ):
+        result = await client.execute(increment.name, TestState(count=1), "a")
+        kept = await committed(other, "a")
+        assert kept.state == result.unwrap()
+        await other.state.update("a", lambda state: state.evolve(count=10))
+        assert (await committed(client, "a")).state.count == 10
+        assert await client.state.version("a") == 2
