@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import trio
 
-from am2z.base import Request
+from am2z.admission import Request
 from am2z.errors import AM2ZError
 from am2z.local.sessions import Session
 from am2z.processor import Processor
@@ -14,7 +14,7 @@ from am2z.slots import Slot
 
 __all__ = ["Execution", "Phase"]
 
-Phase = Literal["waiting", "active", "delayed"]
+Phase = Literal["waiting", "active", "delayed", "done"]
 
 
 class Execution:

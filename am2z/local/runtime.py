@@ -10,15 +10,10 @@ from typing import Any, ClassVar
 
 import trio
 
-from am2z.base import (
-    BaseRuntime,
-    Request,
-    call_too_deep,
-    refusal,
-    session_stopped,
-    wall_clock,
-)
+from am2z.admission import Request, call_too_deep, refusal, runtime_stopped, session_stopped
+from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
+from am2z.clock import wall_clock
 from am2z.codec import checksum, copy_mapping, decode_state
 from am2z.config import RuntimeConfig
 from am2z.context import Context, Delivery
@@ -30,13 +25,13 @@ from am2z.errors import (
 from am2z.events import Event, EventType
 from am2z.executor import Outcome, attempt, to_result
 from am2z.ids import check_name
-from am2z.local.execution import Execution
+from am2z.local.execution import Execution, Phase
 from am2z.local.handle import LocalHandle
 from am2z.local.sessions import SessionTable
 from am2z.local.state import LocalStateManager
 from am2z.resources import ResourceLimits
 from am2z.result import ExecutionMetadata, ProcessorResult
-from am2z.runtime import ProcessorRef, stopped_error
+from am2z.runtime import ProcessorRef
 from am2z.slots import Slot, Slots
 from am2z.state import StateT
 from am2z.stats import QueueStats, RuntimeStats
@@ -70,6 +65,7 @@ class LocalRuntime(BaseRuntime):
         self._all_done = trio.lowlevel.ParkingLot()
         self._completed: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
         self._fence = 0
 
     @property
@@ -84,7 +80,7 @@ class LocalRuntime(BaseRuntime):
     ) -> ProcessorResult[StateT]:
         """See ``Runtime.execute``. It runs in the caller's task, and is cancelled with it."""
         self._require_started()
-        request = self._admit(processor, state, session_id)
+        request = self._admission.admit(processor, state, session_id)
         execution = self._begin(request)
         if isinstance(execution, AM2ZError):
             await trio.lowlevel.checkpoint()
@@ -96,7 +92,7 @@ class LocalRuntime(BaseRuntime):
     ) -> LocalHandle[StateT]:
         """See ``RuntimeCore.submit``."""
         self._require_started()
-        request = self._admit(processor, state, session_id)
+        request = self._admission.admit(processor, state, session_id)
         execution = self._begin(request)
         if isinstance(execution, AM2ZError):
             handle = LocalHandle[StateT](request.execution_id, None)
@@ -110,7 +106,7 @@ class LocalRuntime(BaseRuntime):
                 handle.resolve(await self._run(execution))
             except BaseException:
                 # The runtime's block failed; whoever waits outside of it must learn so.
-                handle.resolve(refusal(request, stopped_error(request.name)))
+                handle.resolve(refusal(request, runtime_stopped(request.name)))
                 raise
 
         assert self._nursery is not None
@@ -131,8 +127,10 @@ class LocalRuntime(BaseRuntime):
         slot = Slot(self._slots, processor)
         try:
             self.resources.check_process()
-            if depth == 0 and self._slots.room(processor) <= 0:
-                self.resources.check_queue(request.name, slot.line.depth)
+            # Those who were let in a moment ago and have not begun take the free slots first.
+            queued = self._waiting[request.name] - max(self._slots.room(processor), 0)
+            if depth == 0 and queued >= 0:
+                self.resources.check_queue(request.name, queued)
         except AM2ZError as error:
             return error
         if request.is_named:
@@ -142,9 +140,19 @@ class LocalRuntime(BaseRuntime):
                 self._publish(EventType.SESSION_CREATED, "", request.session_id, "", {})
         execution = Execution(request, processor, slot, session, depth=depth, deadline=deadline)
         self._executions[request.execution_id] = execution
+        self._waiting[request.name] += 1
         if session is not None:
             session.live.add(execution)
         return execution
+
+    def _enter(self, execution: Execution, phase: Phase) -> None:
+        """Change the phase of an execution, and what is known of its queue with it."""
+        change = (phase == "waiting") - (execution.phase == "waiting")
+        execution.phase = phase
+        if change:
+            name = execution.request.name
+            self._waiting[name] += change
+            self.resources.update_queue_size(name, self._waiting[name])
 
     async def _run(self, execution: Execution) -> ProcessorResult[Any]:
         """An execution from its wait for a slot to its end."""
@@ -157,7 +165,7 @@ class LocalRuntime(BaseRuntime):
             # The caller or the whole runtime was cancelled: leave a true record.
             reason: AM2ZError = ExecutionCancelledError("the caller was cancelled")
             if not self._accepting:
-                reason = stopped_error(execution.request.name)
+                reason = runtime_stopped(execution.request.name)
             self._fail(execution, Outcome(None, execution.verdict or reason))
             raise
         finally:
@@ -165,7 +173,8 @@ class LocalRuntime(BaseRuntime):
             self._executions.pop(execution.request.execution_id, None)
             if execution.session is not None:
                 execution.session.live.discard(execution)
-            self.resources.update_queue_size(execution.request.name, execution.slot.line.depth)
+                execution.session.last_used = trio.current_time()
+            self._enter(execution, "done")
             if not self._executions:
                 self._all_done.unpark_all()
 
@@ -173,10 +182,9 @@ class LocalRuntime(BaseRuntime):
         request, processor = execution.request, execution.processor
         while True:
             if not execution.slot.try_acquire():
-                execution.phase = "waiting"
-                self.resources.update_queue_size(request.name, execution.slot.line.depth + 1)
+                self._enter(execution, "waiting")
                 await execution.slot.acquire()
-            execution.phase = "active"
+            self._enter(execution, "active")
             execution.was_active = True
             ctx = self._context(execution)
             self._tell(execution, EventType.ACTIVE, {})
@@ -190,7 +198,7 @@ class LocalRuntime(BaseRuntime):
                 return self._fail(execution, outcome, ctx.metadata)
             self._tell(execution, EventType.RETRYING, {"error": outcome.error, "delay": delay})
             execution.attempt += 1
-            execution.phase = "delayed"
+            self._enter(execution, "delayed")
             execution.slot.release()
             await trio.sleep(delay)
 
@@ -255,7 +263,7 @@ class LocalRuntime(BaseRuntime):
     async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
         """Run a child in the same task, on a slot of its own."""
         parent = self._executions[ctx.execution_id]
-        request = self.admit_child(ctx, name, state, is_named=parent.request.is_named)
+        request = self._admission.admit_child(ctx, name, state, is_named=parent.request.is_named)
         child: Execution | AM2ZError
         if ctx.call_depth >= self.config.max_call_depth:
             child = call_too_deep(name, self.config.max_call_depth)
@@ -327,14 +335,14 @@ class LocalRuntime(BaseRuntime):
             yield
         finally:
             for execution in list(self._executions.values()):
-                execution.end_with(stopped_error(execution.request.name))
+                execution.end_with(runtime_stopped(execution.request.name))
 
     async def _drain(self) -> None:
         """See ``BaseRuntime._drain``."""
         with trio.move_on_after(self.config.shutdown_grace):
             await self._wait_until_done()
         for execution in list(self._executions.values()):
-            execution.end_with(stopped_error(execution.request.name))
+            execution.end_with(runtime_stopped(execution.request.name))
         await self._wait_until_done()
 
     async def _wait_until_done(self) -> None:
