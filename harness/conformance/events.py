@@ -68,17 +68,14 @@ async def test_execution_is_told_from_its_start_to_its_end(kit: Kit) -> None:
 async def test_progress_is_told_in_order_while_the_work_is_done(kit: Kit) -> None:
     async with kit.runtime(tell) as runtime:
         with TestEventCollector(runtime).start("processor:*") as events:
-            handle = await runtime.submit(tell, TestState())
-            await handle.result()
+            await runtime.execute(tell, TestState())
             told = events.events()
-        last = await handle.progress()
     assert [event.type.removeprefix("processor:") for event in told] == [
         "active",
         *["progress"] * 3,
         "completed",
     ]
     assert [event.data["percent"] for event in told[1:-1]] == [10, 50.5, 100]
-    assert last == 100
 
 
 @rule("EVT-003")
@@ -427,3 +424,31 @@ async def test_events_reach_every_runtime_of_the_namespace(kit: Kit) -> None:
             for execution_id in ids:
                 assert events_of(watcher, execution_id) == events_of(watchers[0], execution_id)
             assert len(watcher.events("session:created")) == 1
+
+
+@rule("EVT-022")
+async def test_handle_answers_the_last_percent_that_was_reported(kit: Kit) -> None:
+    at_half, may_end = trio.Event(), trio.Event()
+
+    async def report(state: TestState, ctx: Context) -> TestState:
+        await ctx.update_progress(50)
+        at_half.set()
+        await may_end.wait()
+        ctx.update_progress(75.5)
+        return state
+
+    gate = Gate()
+    config = RuntimeConfig(concurrency=1)
+    async with kit.runtime(gate.processor, make("report", report), config=config) as runtime:
+        first = await runtime.submit(gate.processor, TestState())
+        handle = await runtime.submit("report", TestState())
+        waiting = await handle.progress()
+        gate.open()
+        with within(kit, "half of the work"):
+            await at_half.wait()
+        half = await handle.progress()
+        may_end.set()
+        await handle.result()
+        ended = await handle.progress()
+        await first.result()
+    assert (waiting, half, ended) == (0, 50, 75.5)
