@@ -4,7 +4,7 @@ The floors, lowest first; a module imports from its own floor and those below it
 
 0. values: ``errors``, ``result``, ``state``, ``events``, ``policy``, ``ids``, ``codec``
 1. contracts: ``context``, ``processor``, ``runtime``, ``config``, ``stats``, ``capabilities``
-2. what both runtimes share: ``compose``, ``executor``, ``slots``, ``bus``, ``base`` …
+2. what both runtimes share: ``executor``, ``admission``, ``compose``, ``base`` …
 3. ``local``: the runtime in this process
 4. ``queue``: the runtime on Redis
 5. ``cli``, and this module with the public names

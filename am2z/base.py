@@ -3,59 +3,31 @@
 from __future__ import annotations
 
 import logging
-import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 import trio
 
+from am2z.admission import Admission
 from am2z.bus import EventBus
 from am2z.capabilities import Capability
-from am2z.codec import decode_state, encode_state
 from am2z.config import RuntimeConfig
-from am2z.context import Context, Delivery, check_event_data, check_event_name
+from am2z.context import Delivery, check_event_data, check_event_name
 from am2z.errors import (
-    AM2ZError,
-    CallDepthExceededError,
     ConfigurationError,
     RuntimeNotStartedError,
-    SessionStoppedError,
-    ValidationError,
 )
 from am2z.events import Event, EventType
-from am2z.ids import check_name, new_id
 from am2z.processor import Processor
 from am2z.registry import Registry
 from am2z.resources import ResourceLimits, ResourceMonitor
-from am2z.result import ExecutionMetadata, ProcessorResult
-from am2z.runtime import EventHandler, ProcessorRef, RuntimeMixin
-from am2z.state import AppState, StateT
+from am2z.runtime import EventHandler, RuntimeMixin
 
-__all__ = ["BaseRuntime", "Request"]
-
-
-class Request(Generic[StateT]):
-    """An execution that a caller asked for, checked and encoded."""
-
-    __slots__ = ("data", "execution_id", "is_named", "name", "session_id", "state")
-
-    def __init__(
-        self, name: str, state: StateT, data: bytes, execution_id: str, session_id: str | None
-    ) -> None:
-        self.name = name
-        self.state = state
-        self.data = data
-        self.execution_id = execution_id
-        self.is_named = session_id is not None
-        self.session_id = session_id if session_id is not None else execution_id
-
-    def given(self) -> StateT:
-        """A copy of the state as it was given."""
-        return decode_state(type(self.state), self.data)
+__all__ = ["BaseRuntime"]
 
 
 class BaseRuntime(RuntimeMixin):
@@ -75,6 +47,7 @@ class BaseRuntime(RuntimeMixin):
         self.resources = ResourceMonitor(self.limits, on_warning=self._warn_of_resource)
         self._log = logging.getLogger(f"am2z.{self.component}")
         self._registry = Registry()
+        self._admission = Admission(self._registry, self.config.max_payload_bytes)
         self._bus = EventBus()
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
@@ -247,7 +220,7 @@ class BaseRuntime(RuntimeMixin):
                 {"resource": resource, "percentage": share, "threshold": threshold},
             )
 
-    # --- admission
+    # --- housekeeping
 
     def _require_started(self) -> None:
         if not self._accepting:
@@ -255,45 +228,6 @@ class BaseRuntime(RuntimeMixin):
                 "the runtime is not started; use it inside `async with runtime:`, and after stop() "
                 "call start() again"
             )
-
-    def _admit(
-        self,
-        processor: ProcessorRef[StateT],
-        state: StateT,
-        session_id: str | None,
-    ) -> Request[StateT]:
-        """Check what a caller asked for; raises for a caller's mistakes."""
-        name = processor.name if isinstance(processor, Processor) else processor
-        check_name(name, "processor")
-        if session_id is not None:
-            check_name(session_id, "session")
-        known = self._registry.find(name)
-        if (
-            known is not None
-            and isinstance(state, AppState)
-            and not isinstance(state, known.state_type)
-        ):
-            raise ValidationError(
-                "state",
-                f"is a {type(state).__qualname__}, but processor {name!r} takes a "
-                f"{known.state_type.__qualname__}",
-            )
-        execution_id = new_id()
-        state = in_session(state, session_id if session_id is not None else execution_id)
-        data = encode_state(state, self.config.max_payload_bytes)
-        decode_state(type(state), data)  # what cannot be read back is the caller's mistake too
-        return Request(name, state, data, execution_id, session_id)
-
-    def admit_child(
-        self, ctx: Context, name: str, state: StateT, *, is_named: bool
-    ) -> Request[StateT]:
-        """The request of a nested call; its id comes from its parent's, the same each time."""
-        request = self._admit(name, state, ctx.session_id)
-        request.execution_id = f"{ctx.execution_id}{ctx.next_call()}"
-        request.is_named = is_named
-        return request
-
-    # --- housekeeping
 
     @property
     def _uptime(self) -> float:
@@ -319,14 +253,6 @@ class BaseRuntime(RuntimeMixin):
         """The sessions that nobody used for longer than ``limits.session_ttl``."""
 
 
-def in_session(state: StateT, session_id: str) -> StateT:
-    """``state`` as it enters a session: its metadata name the session."""
-    if not isinstance(state, AppState) or state.metadata.session_id == session_id:
-        return state  # what is no state is refused where it is encoded
-    metadata = msgspec.structs.replace(state.metadata, session_id=session_id)
-    return msgspec.structs.replace(state, metadata=metadata)
-
-
 def _checked(value: Any, cls: type[Any]) -> Any:
     if value is None:
         return cls()
@@ -335,45 +261,9 @@ def _checked(value: Any, cls: type[Any]) -> Any:
     return value
 
 
-def wall_clock() -> float:
-    """Seconds since the epoch, for what people read. Durations come from trio's clock."""
-    return time.time()
-
-
-def session_stopped(session_id: str) -> SessionStoppedError:
-    """The error of work in a stopped session."""
-    return SessionStoppedError(
-        f"session {session_id!r} was stopped; call clean_session({session_id!r}) to use it again",
-        context={"session_id": session_id},
-    )
-
-
-def refusal(request: Request[StateT], error: AM2ZError) -> ProcessorResult[StateT]:
-    """The result of work that never began."""
-    return ProcessorResult(
-        success=False,
-        state=request.given(),
-        error=error,
-        metadata=ExecutionMetadata(
-            processor_name=request.name,
-            execution_id=request.execution_id,
-            session_id=request.session_id,
-        ),
-    )
-
-
 def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The only exception in a group, or the group: a nursery wraps even a single error."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def call_too_deep(name: str, limit: int) -> CallDepthExceededError:
-    """The error of a nested call beyond ``max_call_depth``."""
-    return CallDepthExceededError(
-        f"calling {name!r} would be nested deeper than max_call_depth={limit}; look for processors "
-        "that call each other in a circle, or raise the limit in RuntimeConfig",
-        context={"max_call_depth": limit},
-    )

@@ -4,7 +4,7 @@ import time
 
 import trio
 
-__all__ = ["now"]
+__all__ = ["now", "wall_clock"]
 
 
 def now() -> float:
@@ -20,3 +20,8 @@ def now() -> float:
         return trio.current_time()
     except RuntimeError:
         return time.monotonic()
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch, for what people read. Durations come from trio's clock."""
+    return time.time()

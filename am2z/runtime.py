@@ -15,7 +15,7 @@ import trio
 
 from am2z.capabilities import Capability
 from am2z.context import Delivery
-from am2z.errors import AM2ZError, RuntimeStoppedError
+from am2z.errors import AM2ZError
 from am2z.events import Event
 from am2z.processor import Processor
 from am2z.result import ProcessorResult
@@ -295,11 +295,3 @@ class RuntimeMixin(RuntimeCore):
 
 CANCEL_GRACE = 2.0
 """How long a cancelled caller may take to tell the runtime so, in seconds."""
-
-
-def stopped_error(processor_name: str) -> RuntimeStoppedError:
-    """The error of an execution that a stopping runtime could not wait for."""
-    return RuntimeStoppedError(
-        f"the runtime stopped before {processor_name!r} was done; nothing was committed, "
-        "so it may be submitted again"
-    )

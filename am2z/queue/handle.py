@@ -6,7 +6,7 @@ from typing import Generic
 
 import trio
 
-from am2z.base import Request, refusal
+from am2z.admission import Request, refusal
 from am2z.errors import AM2ZError
 from am2z.queue.inbox import Inbox, Pending
 from am2z.queue.node import RECOVERABLE, Node, network_errors

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from am2z.base import session_stopped
+from am2z.admission import session_stopped
 from am2z.codec import decode_error, decode_named_state, encode_error, encode_state
 from am2z.errors import (
     AM2ZError,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
-from am2z.base import call_too_deep, refusal, wall_clock
+from am2z.admission import call_too_deep, refusal
+from am2z.clock import wall_clock
 from am2z.codec import checksum, decode_named_state
-from am2z.context import Context, Delivery
+from am2z.context import Context, Delivery, RuntimeEmitter
 from am2z.errors import AM2ZError
 from am2z.executor import Outcome, attempt
 from am2z.processor import Processor
+from am2z.queue.dispatch import Dispatch
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
 from am2z.queue.outbox import Outbox
 from am2z.queue.payload import Ending, Job, call_hash
@@ -24,9 +26,6 @@ from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.slots import Slot
 from am2z.state import StateT
 from am2z.typenames import type_name
-
-if TYPE_CHECKING:
-    from am2z.queue.runtime import QueueRuntime
 
 __all__ = ["Run"]
 
@@ -39,19 +38,21 @@ class Run:
 
     def __init__(
         self,
-        runtime: QueueRuntime,
         node: Node,
+        dispatch: Dispatch,
+        emitter: RuntimeEmitter,
         claimed: Claimed,
         processor: Processor[Any],
         slot: Slot,
         outbox: Outbox,
     ) -> None:
-        self.emitter = runtime
+        self.emitter = emitter
         self.claimed = claimed
         self.slot = slot
         self.is_calling = 0
         self.scope = trio.CancelScope()
         self._node = node
+        self._dispatch = dispatch
         self._processor = processor
         self._outbox = outbox
         self._is_lost = False
@@ -182,18 +183,18 @@ class Run:
 
     async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
         """Enqueue a child and wait for it, on nobody's slot."""
-        runtime, limit = self.emitter, self._node.config.max_call_depth
+        dispatch, limit = self._dispatch, self._node.config.max_call_depth
         is_named = self.claimed.session_id is not None
-        request = runtime.admit_child(ctx, name, state, is_named=is_named)
+        request = dispatch.admission.admit_child(ctx, name, state, is_named=is_named)
         if ctx.call_depth >= limit:
             await trio.lowlevel.checkpoint()
             return refusal(request, call_too_deep(name, limit))
         parent = Parent(self.claimed.id, self.claimed.fence, call_hash(name, state))
         budget = max(ctx.deadline - trio.current_time(), 0.001)
         self.is_calling += 1
-        self.slot.release()
+        self.slot.lend()
         try:
-            handle = await runtime.enqueue(
+            handle = await dispatch.enqueue(
                 request, depth=ctx.call_depth + 1, budget=budget, parent=parent
             )
             if handle is None:
@@ -211,7 +212,7 @@ class Run:
                 raise
         finally:
             self.is_calling -= 1
-            await self.slot.acquire(resuming=True)
+            await self.slot.take_back()
 
     def emit_from(self, _ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
         """Publish a processor's own event, for as long as the execution is ours."""

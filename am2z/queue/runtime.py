@@ -8,21 +8,19 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import trio
 
-from am2z.base import BaseRuntime, Request, session_stopped, wall_clock
+from am2z.admission import runtime_stopped
+from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
+from am2z.clock import wall_clock
 from am2z.codec import copy_mapping
 from am2z.config import RuntimeConfig
 from am2z.context import Delivery
-from am2z.errors import (
-    AM2ZError,
-    ConfigurationError,
-    ProcessorNotFoundError,
-    ResourceError,
-)
+from am2z.errors import ConfigurationError
 from am2z.events import Event
 from am2z.ids import check_name, new_id
 from am2z.processor import Processor
 from am2z.queue.client import RedisClient, open_client, parse_url
+from am2z.queue.dispatch import Dispatch
 from am2z.queue.handle import QueueHandle
 from am2z.queue.inbox import Inbox
 from am2z.queue.keys import Keys
@@ -30,18 +28,15 @@ from am2z.queue.leases import Leases
 from am2z.queue.maintenance import Maintenance
 from am2z.queue.node import RECOVERABLE, Node, network_errors
 from am2z.queue.outbox import Outbox
-from am2z.queue.payload import Job
-from am2z.queue.protocol import Parent, Protocol
+from am2z.queue.protocol import Protocol
 from am2z.queue.state import RedisStateManager
 from am2z.queue.stream import EventReader, pack_event
-from am2z.queue.wire import EnqueueAnswer, Status
 from am2z.queue.worker import Worker
 from am2z.resources import ResourceLimits
 from am2z.result import ProcessorResult
-from am2z.runtime import ProcessorRef, stopped_error
+from am2z.runtime import ProcessorRef
 from am2z.state import StateT
 from am2z.stats import QueueStats, RuntimeStats
-from am2z.typenames import type_name
 
 __all__ = ["QueueRuntime", "Role"]
 
@@ -109,8 +104,8 @@ class QueueRuntime(BaseRuntime):
     ) -> ProcessorResult[StateT]:
         """See ``Runtime.execute``."""
         self._require_started()
-        request = self._admit(processor, state, session_id)
-        handle = await self._hand_over(request, is_transient=True)
+        request = self._admission.admit(processor, state, session_id)
+        handle = await self._running.dispatch.submit(request, is_transient=True)
         try:
             return await handle.result()
         except trio.Cancelled:
@@ -122,86 +117,8 @@ class QueueRuntime(BaseRuntime):
     ) -> QueueHandle[StateT]:
         """See ``RuntimeCore.submit``."""
         self._require_started()
-        return await self._hand_over(self._admit(processor, state, session_id), is_transient=False)
-
-    async def _hand_over(
-        self, request: Request[StateT], *, is_transient: bool
-    ) -> QueueHandle[StateT]:
-        handle = await self.enqueue(request, is_transient=is_transient)
-        assert handle is not None  # only a child can lose its parent
-        return handle
-
-    async def enqueue(
-        self,
-        request: Request[StateT],
-        *,
-        is_transient: bool = True,
-        depth: int = 0,
-        budget: float | None = None,
-        parent: Parent | None = None,
-    ) -> QueueHandle[StateT] | None:
-        """Put an execution into the queue; ``None`` where its parent is not ours any more."""
-        parts = self._running
-        node, inbox = parts.node, parts.inbox
-        await parts.events.ready()
-        pending = inbox.expect(
-            request.execution_id, request.name, is_transient=is_transient, is_child=depth > 0
-        )
-        handle = QueueHandle(request, node, inbox, parts.events, pending)
-        job = Job(type_name(type(request.state)), request.data, request.session_id, depth, budget)
-        try:
-            if depth == 0:
-                self.resources.check_process()
-            with network_errors(node.client.safe_url):
-                enqueued = await node.protocol.enqueue(
-                    request.execution_id,
-                    request.name,
-                    job.encode(),
-                    session_id=request.session_id if request.is_named else None,
-                    max_deliveries=self.config.max_deliveries,
-                    reply_to=node.runtime_id,
-                    max_queue=self.limits.max_queue_size if depth == 0 else 0,
-                    need_served=self._registry.find(request.name) is None,
-                    parent=parent,
-                )
-        except AM2ZError as error:
-            handle.refuse(error)
-            return handle
-        except trio.Cancelled:
-            await handle.abandon()  # it may have been accepted in the same moment
-            raise
-        if enqueued.answer is EnqueueAnswer.ORPHAN:
-            inbox.forget(pending)
-            return None
-        if enqueued.finished is not None:
-            await inbox.take(enqueued.finished)
-        elif refused := self._refusal(request, enqueued.answer, enqueued.waiting):
-            handle.refuse(refused)
-        else:
-            self.resources.update_queue_size(request.name, enqueued.waiting)
-            if request.is_named:
-                self.resources.register_session(request.session_id)
-        return handle
-
-    def _refusal(
-        self, request: Request[Any], answer: EnqueueAnswer, waiting: int
-    ) -> AM2ZError | None:
-        """The error that an answer to ``enqueue`` means; ``None`` where it was accepted."""
-        if answer is EnqueueAnswer.STOPPED:
-            return session_stopped(request.session_id)
-        if answer is EnqueueAnswer.UNSERVED:
-            return ProcessorNotFoundError(request.name, self._registry.names())
-        if answer is EnqueueAnswer.MISMATCH:
-            return ConfigurationError(
-                f"execution {request.execution_id} called something else when it ran before; a "
-                "processor that calls others must make the same calls in the same order each time"
-            )
-        if answer is EnqueueAnswer.FULL:
-            try:
-                self.resources.check_queue(request.name, waiting)
-            except ResourceError as error:
-                return error
-        return None
+        request = self._admission.admit(processor, state, session_id)
+        return await self._running.dispatch.submit(request, is_transient=False)
 
     @property
     def _running(self) -> _Parts:
@@ -253,14 +170,14 @@ class QueueRuntime(BaseRuntime):
         node = Node(new_id(), client, protocol, self.config)
         leases = Leases(node)
         maintenance = Maintenance(node, self._registry, serves=self._role != "client")
+        inbox, events = Inbox(node, leases), EventReader(node, self._bus)
+        dispatch = Dispatch(node, inbox, events, self._registry, self._admission, self.resources)
+        worker = None
+        if self._role != "client":
+            worker = Worker(node, self._registry, leases, dispatch, emitter=self)
         async with trio.open_nursery() as nursery:
             parts = _Parts(
-                node,
-                Inbox(node, leases),
-                EventReader(node, self._bus),
-                Outbox(node, nursery),
-                maintenance,
-                Worker(self, node, self._registry, leases) if self._role != "client" else None,
+                node, inbox, events, Outbox(node, nursery), maintenance, dispatch, worker
             )
             with network_errors(client.safe_url):
                 await maintenance.announce()
@@ -287,7 +204,7 @@ class QueueRuntime(BaseRuntime):
 
     async def _say_goodbye(self, parts: _Parts) -> None:
         for pending in parts.inbox.waiting:
-            pending.resolve(stopped_error(pending.processor_name))
+            pending.resolve(runtime_stopped(pending.processor_name))
         with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
             try:
                 await parts.outbox.flush()
@@ -299,34 +216,15 @@ class QueueRuntime(BaseRuntime):
         """See ``BaseRuntime._drain``."""
         parts = self._running
         with trio.move_on_after(self.config.shutdown_grace):
-            await self._answer_callers(parts, only_waiting=True)
+            await parts.dispatch.answer_callers(only_waiting=True)
             if parts.worker is not None:
                 await parts.worker.drain()
             await parts.inbox.empty()
-        await self._answer_callers(parts, only_waiting=False)
+        await parts.dispatch.answer_callers(only_waiting=False)
         if parts.worker is not None:
             parts.worker.give_back()
             with trio.move_on_after(FAREWELL):
                 await parts.worker.drain()
-
-    async def _answer_callers(self, parts: _Parts, *, only_waiting: bool) -> None:
-        """Tell callers that we stop: those whose work has not begun, or all that are left.
-
-        What was submitted stays in the queue for others; what somebody waited for is cancelled.
-        """
-        left = [pending for pending in parts.inbox.waiting if not pending.is_child]
-        with trio.move_on_after(FAREWELL):
-            try:
-                looks = await parts.node.protocol.look([p.execution_id for p in left])
-                for pending, look in zip(left, looks, strict=True):
-                    if only_waiting and look.status not in (Status.WAITING, Status.DELAYED):
-                        continue
-                    if pending.is_transient:
-                        await parts.node.protocol.cancel(pending.execution_id)
-                    pending.resolve(stopped_error(pending.processor_name))
-                    parts.inbox.forget(pending)
-            except RECOVERABLE as error:
-                parts.node.log.warning("waiting callers could not be looked up: %s", error)
 
     def _count_connection(self, change: int) -> None:
         if change > 0:
@@ -452,4 +350,5 @@ class _Parts(NamedTuple):
     events: EventReader
     outbox: Outbox
     maintenance: Maintenance
+    dispatch: Dispatch
     worker: Worker | None

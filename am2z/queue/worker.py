@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
+from am2z.context import RuntimeEmitter
 from am2z.processor import Processor
+from am2z.queue.dispatch import Dispatch
 from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
@@ -16,9 +18,6 @@ from am2z.queue.run import Run
 from am2z.queue.wire import Claimed
 from am2z.registry import Registry
 from am2z.slots import Slot, Slots
-
-if TYPE_CHECKING:
-    from am2z.queue.runtime import QueueRuntime
 
 __all__ = ["Worker"]
 
@@ -30,11 +29,17 @@ class Worker:
     """The working half of a runtime."""
 
     def __init__(
-        self, runtime: QueueRuntime, node: Node, registry: Registry, leases: Leases
+        self,
+        node: Node,
+        registry: Registry,
+        leases: Leases,
+        dispatch: Dispatch,
+        emitter: RuntimeEmitter,
     ) -> None:
         self.slots = Slots(node.config.concurrency)
-        self._runtime = runtime
         self._node = node
+        self._dispatch = dispatch
+        self._emitter = emitter
         self._registry = registry
         self._leases = leases
         self._runs: dict[str, Run] = {}
@@ -122,7 +127,8 @@ class Worker:
             return
         slot = Slot(self.slots, processor)
         slot.try_acquire()  # the room was there when we asked; if it is gone, the run waits for it
-        run = Run(self._runtime, self._node, claimed, processor, slot, Outbox(self._node, nursery))
+        outbox = Outbox(self._node, nursery)
+        run = Run(self._node, self._dispatch, self._emitter, claimed, processor, slot, outbox)
         self._runs[claimed.id] = run
         self._leases.hold(claimed.id, claimed.fence, run.lose)
         nursery.start_soon(self._run_one, run, name=f"execution {claimed.id}")

@@ -1,0 +1,138 @@
+"""What a caller asks for: checked, encoded, and refused with an error that says what to do."""
+
+from __future__ import annotations
+
+from typing import Generic
+
+import msgspec
+
+from am2z.codec import decode_state, encode_state
+from am2z.context import Context
+from am2z.errors import (
+    AM2ZError,
+    CallDepthExceededError,
+    RuntimeStoppedError,
+    SessionStoppedError,
+    ValidationError,
+)
+from am2z.ids import check_name, new_id
+from am2z.processor import Processor
+from am2z.registry import Registry
+from am2z.result import ExecutionMetadata, ProcessorResult
+from am2z.runtime import ProcessorRef
+from am2z.state import AppState, StateT
+
+__all__ = ["Admission", "Request", "call_too_deep", "refusal", "runtime_stopped", "session_stopped"]
+
+
+class Request(Generic[StateT]):
+    """An execution that a caller asked for, checked and encoded."""
+
+    __slots__ = ("data", "execution_id", "is_named", "name", "session_id", "state")
+
+    def __init__(
+        self, name: str, state: StateT, data: bytes, execution_id: str, session_id: str | None
+    ) -> None:
+        self.name = name
+        self.state = state
+        self.data = data
+        self.execution_id = execution_id
+        self.is_named = session_id is not None
+        self.session_id = session_id if session_id is not None else execution_id
+
+    def given(self) -> StateT:
+        """A copy of the state as it was given."""
+        return decode_state(type(self.state), self.data)
+
+
+class Admission:
+    """The door of a runtime: the same checks for every execution, whoever asks for it."""
+
+    def __init__(self, registry: Registry, max_bytes: int) -> None:
+        self._registry = registry
+        self._max_bytes = max_bytes
+
+    def admit(
+        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None
+    ) -> Request[StateT]:
+        """The request of a caller.
+
+        Raises ``ConfigurationError`` for an illegal name, ``ValidationError`` for a state that
+        cannot cross the wire or is of another type, ``PayloadTooLargeError``.
+        """
+        name = processor.name if isinstance(processor, Processor) else processor
+        check_name(name, "processor")
+        if session_id is not None:
+            check_name(session_id, "session")
+        known = self._registry.find(name)
+        if (
+            known is not None
+            and isinstance(state, AppState)
+            and not isinstance(state, known.state_type)
+        ):
+            raise ValidationError(
+                "state",
+                f"is a {type(state).__qualname__}, but processor {name!r} takes a "
+                f"{known.state_type.__qualname__}",
+            )
+        execution_id = new_id()
+        state = in_session(state, session_id if session_id is not None else execution_id)
+        data = encode_state(state, self._max_bytes)
+        decode_state(type(state), data)  # what cannot be read back is the caller's mistake too
+        return Request(name, state, data, execution_id, session_id)
+
+    def admit_child(
+        self, ctx: Context, name: str, state: StateT, *, is_named: bool
+    ) -> Request[StateT]:
+        """The request of a nested call; its id comes from its parent's, the same each time."""
+        request = self.admit(name, state, ctx.session_id)
+        request.execution_id = f"{ctx.execution_id}{ctx.next_call()}"
+        request.is_named = is_named
+        return request
+
+
+def in_session(state: StateT, session_id: str) -> StateT:
+    """``state`` as it enters a session: its metadata name the session."""
+    if not isinstance(state, AppState) or state.metadata.session_id == session_id:
+        return state  # what is no state is refused where it is encoded
+    metadata = msgspec.structs.replace(state.metadata, session_id=session_id)
+    return msgspec.structs.replace(state, metadata=metadata)
+
+
+def refusal(request: Request[StateT], error: AM2ZError) -> ProcessorResult[StateT]:
+    """The result of work that never began."""
+    return ProcessorResult(
+        success=False,
+        state=request.given(),
+        error=error,
+        metadata=ExecutionMetadata(
+            processor_name=request.name,
+            execution_id=request.execution_id,
+            session_id=request.session_id,
+        ),
+    )
+
+
+def session_stopped(session_id: str) -> SessionStoppedError:
+    """The error of work in a stopped session."""
+    return SessionStoppedError(
+        f"session {session_id!r} was stopped; call clean_session({session_id!r}) to use it again",
+        context={"session_id": session_id},
+    )
+
+
+def call_too_deep(name: str, limit: int) -> CallDepthExceededError:
+    """The error of a nested call beyond ``max_call_depth``."""
+    return CallDepthExceededError(
+        f"calling {name!r} would be nested deeper than max_call_depth={limit}; look for processors "
+        "that call each other in a circle, or raise the limit in RuntimeConfig",
+        context={"max_call_depth": limit},
+    )
+
+
+def runtime_stopped(processor_name: str) -> RuntimeStoppedError:
+    """The error of an execution that a stopping runtime could not wait for."""
+    return RuntimeStoppedError(
+        f"the runtime stopped before {processor_name!r} was done; nothing was committed, "
+        "so it may be submitted again"
+    )

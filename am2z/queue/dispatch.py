@@ -1,0 +1,142 @@
+"""The calling half of a runtime: hands executions over and sees that their callers are answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from am2z.admission import Admission, Request, runtime_stopped, session_stopped
+from am2z.errors import AM2ZError, ConfigurationError, ProcessorNotFoundError, ResourceError
+from am2z.queue.handle import QueueHandle
+from am2z.queue.inbox import Inbox
+from am2z.queue.node import RECOVERABLE, Node, network_errors
+from am2z.queue.payload import Job
+from am2z.queue.protocol import Parent
+from am2z.queue.stream import EventReader
+from am2z.queue.wire import EnqueueAnswer, Status
+from am2z.registry import Registry
+from am2z.resources import ResourceMonitor
+from am2z.state import StateT
+from am2z.typenames import type_name
+
+__all__ = ["Dispatch"]
+
+LOOK_UP = 3.0
+"""How long a stopping runtime may take to look its callers up, in seconds."""
+
+
+class Dispatch:
+    """Enqueues for callers and for executions that call others."""
+
+    def __init__(
+        self,
+        node: Node,
+        inbox: Inbox,
+        events: EventReader,
+        registry: Registry,
+        admission: Admission,
+        resources: ResourceMonitor,
+    ) -> None:
+        self.admission = admission
+        self._node = node
+        self._inbox = inbox
+        self._events = events
+        self._registry = registry
+        self._resources = resources
+
+    async def submit(self, request: Request[StateT], *, is_transient: bool) -> QueueHandle[StateT]:
+        """Enqueue for a caller. ``is_transient``: nobody but this caller wants the result."""
+        handle = await self.enqueue(request, is_transient=is_transient)
+        assert handle is not None  # only a child can lose its parent
+        return handle
+
+    async def enqueue(
+        self,
+        request: Request[StateT],
+        *,
+        is_transient: bool = True,
+        depth: int = 0,
+        budget: float | None = None,
+        parent: Parent | None = None,
+    ) -> QueueHandle[StateT] | None:
+        """Put an execution into the queue; ``None`` where its parent is not ours any more."""
+        node, inbox = self._node, self._inbox
+        await self._events.ready()
+        pending = inbox.expect(
+            request.execution_id, request.name, is_transient=is_transient, is_child=depth > 0
+        )
+        handle = QueueHandle(request, node, inbox, self._events, pending)
+        job = Job(type_name(type(request.state)), request.data, request.session_id, depth, budget)
+        try:
+            if depth == 0:
+                self._resources.check_process()
+            with network_errors(node.client.safe_url):
+                enqueued = await node.protocol.enqueue(
+                    request.execution_id,
+                    request.name,
+                    job.encode(),
+                    session_id=request.session_id if request.is_named else None,
+                    max_deliveries=node.config.max_deliveries,
+                    reply_to=node.runtime_id,
+                    max_queue=self._resources.limits.max_queue_size if depth == 0 else 0,
+                    need_served=self._registry.find(request.name) is None,
+                    parent=parent,
+                )
+        except AM2ZError as error:
+            handle.refuse(error)
+            return handle
+        except trio.Cancelled:
+            await handle.abandon()  # it may have been accepted in the same moment
+            raise
+        if enqueued.answer is EnqueueAnswer.ORPHAN:
+            inbox.forget(pending)
+            return None
+        if enqueued.finished is not None:
+            await inbox.take(enqueued.finished)
+        elif refused := self._refusal(request, enqueued.answer, enqueued.waiting):
+            handle.refuse(refused)
+        else:
+            self._resources.update_queue_size(request.name, enqueued.waiting)
+            if request.is_named:
+                self._resources.register_session(request.session_id)
+        return handle
+
+    def _refusal(
+        self, request: Request[Any], answer: EnqueueAnswer, waiting: int
+    ) -> AM2ZError | None:
+        """The error that an answer to ``enqueue`` means; ``None`` where it was accepted."""
+        if answer is EnqueueAnswer.STOPPED:
+            return session_stopped(request.session_id)
+        if answer is EnqueueAnswer.UNSERVED:
+            return ProcessorNotFoundError(request.name, self._registry.names())
+        if answer is EnqueueAnswer.MISMATCH:
+            return ConfigurationError(
+                f"execution {request.execution_id} called something else when it ran before; a "
+                "processor that calls others must make the same calls in the same order each time"
+            )
+        if answer is EnqueueAnswer.FULL:
+            try:
+                self._resources.check_queue(request.name, waiting)
+            except ResourceError as error:
+                return error
+        return None
+
+    async def answer_callers(self, *, only_waiting: bool) -> None:
+        """Tell callers that we stop: those whose work has not begun, or all that are left.
+
+        What was submitted stays in the queue for others; what somebody waited for is cancelled.
+        """
+        left = [pending for pending in self._inbox.waiting if not pending.is_child]
+        with trio.move_on_after(LOOK_UP):
+            try:
+                looks = await self._node.protocol.look([p.execution_id for p in left])
+                for pending, look in zip(left, looks, strict=True):
+                    if only_waiting and look.status not in (Status.WAITING, Status.DELAYED):
+                        continue
+                    if pending.is_transient:
+                        await self._node.protocol.cancel(pending.execution_id)
+                    pending.resolve(runtime_stopped(pending.processor_name))
+                    self._inbox.forget(pending)
+            except RECOVERABLE as error:
+                self._node.log.warning("waiting callers could not be looked up: %s", error)
