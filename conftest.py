@@ -2,5 +2,7 @@
 
 from importlib.metadata import entry_points
 
+pytest_plugins = ["pytester"]
+
 if not any(point.value == "harness.plugin" for point in entry_points(group="pytest11")):
-    pytest_plugins = ["harness.plugin"]
+    pytest_plugins.append("harness.plugin")

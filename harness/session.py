@@ -76,7 +76,12 @@ class Session:
             remove_namespace(self._servers.url(), namespace)
 
     def declare(self, subject: RuntimeUnderTest) -> None:
-        """Note that the rules are to run on this runtime."""
+        """Note that the rules are to run on this runtime.
+
+        Raises ``ConfigurationError`` where it speaks of a rule that does not exist.
+        """
+        for rule_id in subject.known_failures:
+            load_catalogue().find(rule_id)
         self.declared[subject.name] = Declaration(
             supports=tuple(sorted(subject.supports)),
             lacks={str(key): why for key, why in sorted(subject.lacks.items())},
