@@ -1,0 +1,525 @@
+"""What goes wrong, who is told, and what is tried again."""
+
+from __future__ import annotations
+
+import traceback
+from itertools import pairwise
+from typing import Any, NoReturn, cast
+
+import pytest
+import trio
+
+from am2z import (
+    AM2ZError,
+    BusinessError,
+    ConfigurationError,
+    Context,
+    ErrorCategory,
+    ErrorSeverity,
+    ExecutionTimeoutError,
+    Failure,
+    NetworkError,
+    PayloadTooLargeError,
+    Processor,
+    ProcessorExecutionError,
+    ProcessorNotFoundError,
+    ResourceError,
+    ResourceLimits,
+    RetryPolicy,
+    RuntimeConfig,
+    SessionStoppedError,
+    ValidationError,
+    chain,
+)
+from harness.conformance._processors import (
+    Gate,
+    assert_waited,
+    flaky,
+    increment,
+    make,
+    within,
+)
+from harness.kit import Kit
+from harness.processors import create_error_processor
+from harness.rules import rule
+from harness.states import TestState
+
+THRICE = RetryPolicy(max_attempts=3, backoff=0)
+
+
+class OutOfStockError(AM2ZError):
+    """An application's own error, with a constructor that nobody else can call."""
+
+    code = "OUT_OF_STOCK"
+    category = ErrorCategory.BUSINESS
+    severity = ErrorSeverity.CRITICAL
+
+    def __init__(self, sku: str, *, wanted: int) -> None:
+        super().__init__(f"{wanted} of {sku} are not there", context={"shelf": ["A", 7]})
+        self.sku = sku
+        self.wanted = wanted
+
+
+@rule("ERR-001")
+async def test_a_validation_error_says_what_is_wrong(kit: Kit) -> None:
+    runs: list[int] = []
+    error = ValidationError("count", "is negative", -1)
+    checking = flaky("checking", [error] * 3, retry=THRICE, runs=runs)
+    async with kit.runtime(checking) as runtime:
+        result = await runtime.execute(checking, TestState(count=-1))
+    assert not result.success
+    assert isinstance(result.error, ValidationError), repr(result.error)
+    assert (result.error.field, result.error.reason) == ("count", "is negative")
+    assert result.error.value == -1
+    assert runs == [1]
+
+
+@rule("ERR-002")
+async def test_a_business_error_keeps_its_code(kit: Kit) -> None:
+    async def give_back(_state: TestState, _ctx: Context) -> Failure[TestState]:
+        return Failure(BusinessError("no credit", "NO_CREDIT"))
+
+    raising = flaky("raising", [BusinessError("no credit", "NO_CREDIT")])
+    returning = make("returning", give_back)
+    async with kit.runtime(raising, returning) as runtime:
+        results = await runtime.execute_many([(p, TestState()) for p in (raising, returning)])
+    for result in results:
+        assert isinstance(result.error, BusinessError), repr(result.error)
+        assert (result.error.message, result.error.code) == ("no credit", "NO_CREDIT")
+        assert not result.success
+
+
+@rule("ERR-003")
+async def test_every_attempt_has_its_full_time(kit: Kit) -> None:
+    async def hang_twice(state: TestState, ctx: Context) -> TestState:
+        if ctx.metadata.attempt < 3:
+            await trio.sleep_forever()
+        await trio.sleep(0.01)
+        return state.evolve(processed=True)
+
+    hanging = make("hanging", hang_twice, timeout=0.03, retry=THRICE)
+    async with kit.runtime(hanging) as runtime:
+        began = trio.current_time()
+        with within(kit, "the end of three attempts"):
+            result = await runtime.execute(hanging, TestState())
+        took = trio.current_time() - began
+    assert result.success, repr(result.error)
+    assert result.metadata.attempt == 3
+    assert_waited(kit, [took], [0.03 + 0.03 + 0.01])
+
+
+@rule("ERR-004")
+async def test_a_later_success_is_a_success(kit: Kit) -> None:
+    runs: list[int] = []
+    errors = [NetworkError("gone"), OSError("away")]
+    unsteady = flaky("unsteady", errors, retry=THRICE, runs=runs)
+    async with kit.runtime(unsteady) as runtime:
+        result = await runtime.execute(unsteady, TestState(count=1))
+    assert result.success, f"the caller got {result.error!r} of an earlier attempt"
+    assert result.error is None
+    assert result.state.count == 2
+    assert result.metadata.attempt == 3
+    assert runs == [1, 2, 3]
+
+
+@rule("ERR-005")
+async def test_attempts_are_counted_exactly(kit: Kit) -> None:
+    runs: list[int] = []
+    errors = [NetworkError("gone")] * 9
+    thrice = flaky("thrice", errors, retry=THRICE, runs=runs)
+    once = make("once", cast("Any", thrice.fn))
+    async with kit.runtime(thrice, once) as runtime:
+        result = await runtime.execute(thrice, TestState())
+        assert isinstance(result.error, NetworkError)
+        assert runs == [1, 2, 3]
+        assert result.metadata.attempt == 3
+        runs.clear()
+        await runtime.execute(once, TestState())
+        assert runs == [1], "it was tried again without a retry policy"
+
+
+@rule("ERR-006")
+async def test_waits_grow_up_to_their_limit(kit: Kit) -> None:
+    starts: list[float] = []
+    policy = RetryPolicy(max_attempts=5, backoff=0.01, multiplier=2.0, max_backoff=0.03)
+
+    async def fail(_state: TestState, _ctx: Context) -> TestState:
+        starts.append(trio.current_time())
+        raise NetworkError("gone")
+
+    failing = make("failing", fail, retry=policy)
+    async with kit.runtime(failing) as runtime:
+        await runtime.execute(failing, TestState())
+    waits = [later - sooner for sooner, later in pairwise(starts)]
+    assert_waited(kit, waits, [0.01, 0.02, 0.03, 0.03])
+
+
+@rule("ERR-007")
+async def test_a_failed_chain_says_how_far_it_came(kit: Kit) -> None:
+    after = Gate("after")
+    broken = flaky("broken", [OSError("disk full")], retry=RetryPolicy(max_attempts=1))
+    in_place: Processor[TestState] = chain(
+        "in_place", [increment, "increment", broken, after.processor]
+    )
+    by_name: Processor[TestState] = chain("by_name", [increment, "broken", after.processor])
+    async with kit.runtime(in_place, by_name) as runtime:
+        first = await runtime.execute(in_place, TestState(count=10))
+        second = await runtime.execute(by_name, TestState(count=10))
+    assert (first.metadata.completed_steps, first.state.count) == (2, 12)
+    assert (second.metadata.completed_steps, second.state.count) == (1, 11)
+    for result in (first, second):
+        assert not result.success
+        assert isinstance(result.error, ProcessorExecutionError), repr(result.error)
+        assert result.error.failed_processor == "broken"
+        assert "disk full" in str(result.error.__cause__)
+    assert not after.runs, "a step ran after the one that failed"
+
+
+@rule("ERR-008")
+async def test_a_resource_error_is_tried_again_and_keeps_its_numbers(kit: Kit) -> None:
+    runs: list[int] = []
+    full = ResourceError("no room", resource="disk", limit=10, current=11)
+    needy = flaky("needy", [full] * 3, retry=THRICE, runs=runs)
+    async with kit.runtime(needy) as runtime:
+        result = await runtime.execute(needy, TestState())
+    error = result.error
+    assert isinstance(error, ResourceError), repr(error)
+    assert (error.resource, error.limit, error.current) == ("disk", 10, 11)
+    assert runs == [1, 2, 3]
+
+
+@rule("ERR-009")
+async def test_a_missing_processor_is_an_answer_everywhere(kit: Kit) -> None:
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        answer = await ctx.call("nobody", state)
+        assert isinstance(answer.error, ProcessorNotFoundError), repr(answer.error)
+        return state.evolve(message="went on")
+
+    asking = make("asking", ask)
+    missing_step: Processor[TestState] = chain("missing_step", [increment, "nobody", increment])
+    async with kit.runtime(asking, missing_step) as runtime:
+        with within(kit, "an answer for work that nobody serves"):
+            handle = await runtime.submit("nobody", TestState())
+            submitted = await handle.result()
+            called = await runtime.execute(asking, TestState())
+            chained = await runtime.execute(missing_step, TestState(count=1))
+    assert isinstance(submitted.error, ProcessorNotFoundError)
+    assert called.unwrap().message == "went on"
+    assert isinstance(chained.error, ProcessorNotFoundError)
+    assert (chained.metadata.completed_steps, chained.state.count) == (1, 2)
+
+
+@rule("ERR-010")
+async def test_everything_that_an_error_carries_arrives(kit: Kit) -> None:
+    context = {"order": 7, "items": ["chair", "desk"], "where": {"shelf": "A", "full": True}}
+    error = NetworkError("no answer", endpoint="https://stock.example", context=context)
+    failing = flaky("failing", [error], retry=RetryPolicy(max_attempts=1))
+    step: Processor[TestState] = chain("step", [failing])
+    async with kit.runtime(step) as runtime:
+        result = await runtime.execute(step, TestState())
+    arrived = result.error
+    assert isinstance(arrived, NetworkError), repr(arrived)
+    assert arrived.message == "no answer"
+    assert arrived.context == context
+    assert arrived.code == NetworkError.code
+    assert arrived.category == NetworkError.category
+    assert arrived.severity == NetworkError.severity
+    assert arrived.retryable
+    assert arrived.endpoint == "https://stock.example"
+    assert arrived.failed_processor == "failing"
+
+
+@rule("ERR-011")
+async def test_should_retry_decides(kit: Kit) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def while_away(error: Exception, attempt: int) -> bool:
+        asked.append((str(error), attempt))
+        return "away" in str(error)
+
+    async def always(_error: Exception) -> bool:
+        return True
+
+    runs: list[int] = []
+    choosy = RetryPolicy(max_attempts=9, backoff=0, should_retry=while_away)
+    errors = [NetworkError("away"), NetworkError("away"), NetworkError("closed for good")]
+    picky = flaky("picky", errors, retry=choosy)
+    eager = RetryPolicy(max_attempts=2, backoff=0, should_retry=always)
+    stubborn = flaky("stubborn", [NetworkError("away")] * 9, retry=eager, runs=runs)
+    async with kit.runtime(picky, stubborn) as runtime:
+        result = await runtime.execute(picky, TestState())
+        await runtime.execute(stubborn, TestState())
+    assert "closed for good" in str(result.error)
+    assert asked == [("away", 1), ("away", 2), ("closed for good", 3)]
+    assert runs == [1, 2], "should_retry went beyond max_attempts"
+
+
+@rule("ERR-012")
+async def test_each_caller_gets_its_own_error(kit: Kit) -> None:
+    async def fail_some(state: TestState, ctx: Context) -> TestState:
+        for _ in range(state.count % 4):
+            await trio.lowlevel.checkpoint()
+        if state.count % 3 == 0:
+            raise BusinessError(f"number {state.count}", f"CODE_{state.count}")
+        if state.count % 3 == 1 and ctx.metadata.attempt == 1:
+            raise NetworkError(f"number {state.count} is away")
+        return state.evolve(processed=True)
+
+    failing = make("failing", fail_some, retry=THRICE)
+    numbers = list(range(45))
+    kit.rng.shuffle(numbers)
+    async with kit.runtime(failing, config=RuntimeConfig(concurrency=8)) as runtime:
+        results = await runtime.execute_many(failing, [TestState(count=n) for n in numbers])
+    for number, result in zip(numbers, results, strict=True):
+        assert result.state.count == number
+        if number % 3 == 0:
+            assert result.error is not None
+            assert result.error.code == f"CODE_{number}"
+        else:
+            assert result.success, f"{number}: {result.error!r}"
+            assert result.metadata.attempt == (2 if number % 3 == 1 else 1)
+
+
+@rule("ERR-013")
+async def test_a_processor_can_do_without_a_call_that_failed(kit: Kit) -> None:
+    async def with_fallback(state: TestState, ctx: Context) -> TestState:
+        answer = await ctx.call("failing", state)
+        price = answer.state.total if answer.success else 9.5
+        return state.evolve(total=price, error=answer.error.code if answer.error else "")
+
+    failing = create_error_processor("failing", "business")
+    careful = make("careful", with_fallback)
+    async with kit.runtime(failing, careful) as runtime:
+        result = await runtime.execute(careful, TestState())
+    assert result.success, repr(result.error)
+    assert (result.state.total, result.state.error) == (9.5, "BUSINESS_RULE")
+
+
+@rule("ERR-014")
+async def test_what_cannot_help_is_not_tried_again(kit: Kit) -> None:
+    errors = (OutOfStockError("chair", wanted=2), BusinessError("no"), ConfigurationError("bad"))
+    async with kit.runtime() as runtime:
+        for error in errors:
+            runs: list[int] = []
+            failing = flaky("failing", [error] * 3, retry=THRICE, runs=runs)
+            runtime.register(failing)
+            await runtime.sync_processors()
+            result = await runtime.execute(failing, TestState())
+            assert isinstance(result.error, type(error))
+            assert runs == [1], f"{type(error).__name__} was tried again"
+
+
+@rule("ERR-015")
+async def test_the_last_error_is_the_answer(kit: Kit) -> None:
+    errors = [NetworkError("first"), ResourceError("second"), OSError("third")]
+    failing = flaky("failing", errors, retry=THRICE)
+    async with kit.runtime(failing) as runtime:
+        result = await runtime.execute(failing, TestState())
+    assert "third" in str(result.error), f"the caller got {result.error!r}"
+    assert result.metadata.attempt == 3
+
+
+@rule("ERR-016")
+async def test_the_hooks_of_a_policy_are_called(kit: Kit) -> None:
+    calls: list[tuple[str, str, int]] = []
+
+    def on_retry(error: Exception, attempt: int) -> None:
+        calls.append(("retry", str(error), attempt))
+
+    async def on_exhausted(error: Exception, attempt: int) -> None:
+        calls.append(("exhausted", str(error), attempt))
+
+    policy = RetryPolicy(max_attempts=2, backoff=0, on_retry=on_retry, on_exhausted=on_exhausted)
+    failing = flaky("failing", [NetworkError("a"), NetworkError("b")], retry=policy)
+    recovering = flaky("recovering", [NetworkError("c")], retry=policy)
+    async with kit.runtime(failing, recovering) as runtime:
+        await runtime.execute(failing, TestState())
+        await runtime.execute(recovering, TestState())
+    assert calls == [("retry", "a", 1), ("exhausted", "b", 2), ("retry", "c", 1)]
+
+
+@rule("ERR-017")
+async def test_a_foreign_exception_becomes_one_of_ours(kit: Kit) -> None:
+    runs: list[int] = []
+    failing = flaky("failing", [LookupError("no such sku")] * 3, retry=THRICE, runs=runs)
+    async with kit.runtime(failing) as runtime:
+        result = await runtime.execute(failing, TestState())
+    assert isinstance(result.error, ProcessorExecutionError), repr(result.error)
+    assert "no such sku" in str(result.error)
+    assert "no such sku" in str(result.error.__cause__)
+    assert result.error.retryable
+    assert runs == [1, 2, 3]
+
+
+@rule("ERR-018")
+async def test_an_error_shows_where_it_was_raised(kit: Kit) -> None:
+    def deep_inside(error: Exception) -> NoReturn:
+        raise error
+
+    async def fail(state: TestState, _ctx: Context) -> TestState:
+        deep_inside(OSError("foreign") if state.count else OutOfStockError("chair", wanted=1))
+
+    failing = make("failing", fail)
+    async with kit.runtime(failing) as runtime:
+        results = await runtime.execute_many(failing, [TestState(count=n) for n in (0, 1)])
+    for result in results:
+        assert result.error is not None
+        printed = "".join(traceback.format_exception(result.error))
+        assert "deep_inside" in printed, printed
+
+
+@rule("ERR-019")
+async def test_a_callers_mistake_is_raised(kit: Kit) -> None:
+    def broken(**fields: Any) -> TestState:
+        return TestState(**fields)
+
+    async with kit.runtime(increment, config=RuntimeConfig(max_payload_bytes=4_000)) as runtime:
+        for ask in (runtime.execute, runtime.submit):
+            for name in ("", "two\nlines", "x" * 300):
+                with pytest.raises(ConfigurationError):
+                    await ask(name, TestState())
+            with pytest.raises(ConfigurationError):
+                await ask(increment, TestState(), "")
+            with pytest.raises(ValidationError) as unknown:
+                await ask(increment, broken(items=["fine", object()]))
+            with pytest.raises(ValidationError) as misfit:
+                await ask(increment, broken(count="three"))
+            with pytest.raises(ValidationError):
+                await ask(increment, cast("Any", {"count": 1}))
+            with pytest.raises(PayloadTooLargeError):
+                await ask(increment, TestState(message="x" * 5_000))
+            assert "items[1]" in str(unknown.value)
+            assert "count" in str(misfit.value)
+        assert (await runtime.execute(increment, TestState())).success
+        assert (await runtime.queue_stats())["increment"].waiting == 0
+
+
+@rule("ERR-020")
+async def test_what_a_running_system_can_meet_is_answered(kit: Kit) -> None:
+    gate = Gate()
+    config, limits = RuntimeConfig(concurrency=1), ResourceLimits(max_queue_size=1)
+    async with kit.runtime(gate.processor, config=config, limits=limits) as runtime:
+        running = await runtime.submit(gate.processor, TestState(), "stopped")
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        waiting = await runtime.submit(gate.processor, TestState())
+        with within(kit, "an answer for work over a limit"):
+            too_many = await runtime.execute(gate.processor, TestState())
+        await runtime.stop_session("stopped")
+        with within(kit, "an answer for work of a stopped session"):
+            stopped = await runtime.execute(gate.processor, TestState(), "stopped")
+            interrupted = await running.result()
+        gate.open()
+        assert (await waiting.result()).success
+    assert isinstance(too_many.error, ResourceError), repr(too_many.error)
+    assert isinstance(stopped.error, SessionStoppedError), repr(stopped.error)
+    assert isinstance(interrupted.error, SessionStoppedError), repr(interrupted.error)
+
+
+@rule("ERR-021")
+async def test_an_error_comes_back_as_its_own_class(kit: Kit) -> None:
+    failing = flaky("failing", [OutOfStockError("chair", wanted=3)])
+    async with kit.runtime(failing) as runtime:
+        result = await runtime.execute(failing, TestState())
+    error = result.error
+    assert type(error) is OutOfStockError
+    assert str(error) == error.message == "3 of chair are not there"
+    assert (error.sku, error.wanted) == ("chair", 3)
+    assert (error.code, error.category, error.severity) == (
+        "OUT_OF_STOCK",
+        ErrorCategory.BUSINESS,
+        ErrorSeverity.CRITICAL,
+    )
+    assert error.context == {"shelf": ["A", 7]}
+
+
+@rule("ERR-022")
+async def test_a_failure_gives_back_what_was_submitted(kit: Kit) -> None:
+    async def spoil_and_fail(state: TestState, _ctx: Context) -> TestState:
+        state.items.append("half done")
+        raise BusinessError("and then it broke")
+
+    failing = make("failing", spoil_and_fail)
+    given = TestState(count=4, items=["given"])
+    async with kit.runtime(failing) as runtime:
+        result = await runtime.execute(failing, given)
+    assert not result.success
+    assert (result.state.count, result.state.items) == (4, ["given"])
+    assert given.items == ["given"]
+
+
+@rule("ERR-023")
+async def test_waiting_for_the_next_attempt_holds_no_slot(kit: Kit) -> None:
+    retried = trio.Event()
+    policy = RetryPolicy(backoff=20.0, on_retry=lambda _error: retried.set())
+    failing = flaky("failing", [NetworkError("gone")] * 2, retry=policy)
+    async with kit.runtime(failing, increment, config=RuntimeConfig(concurrency=1)) as runtime:
+        delayed = await runtime.submit(failing, TestState())
+        with within(kit, "the first attempt"):
+            await retried.wait()
+        with within(kit, "work beside an execution that waits for its next attempt"):
+            result = await runtime.execute(increment, TestState())
+        await delayed.cancel()
+    assert result.success
+
+
+@rule("ERR-024")
+async def test_a_step_keeps_its_own_timeout_and_retries(kit: Kit) -> None:
+    runs: list[int] = []
+    unsteady = flaky("unsteady", [NetworkError("gone")] * 2, retry=THRICE, runs=runs)
+    hanging = Gate("hanging", timeout=0.02)
+    steps: Processor[TestState] = chain("steps", [unsteady, hanging.processor])
+    async with kit.runtime(steps) as runtime:
+        began = trio.current_time()
+        with within(kit, "the timeout of a step"):
+            result = await runtime.execute(steps, TestState(count=1))
+        took = trio.current_time() - began
+    assert runs == [1, 2, 3]
+    assert isinstance(result.error, ExecutionTimeoutError), repr(result.error)
+    assert result.error.failed_processor == "hanging"
+    assert (result.metadata.completed_steps, result.state.count) == (1, 2)
+    assert result.metadata.attempt == 1, "the whole chain was tried again for one step"
+    assert_waited(kit, [took], [0.02])
+
+
+@rule("ERR-025")
+async def test_an_answer_that_cannot_cross_is_a_failure(kit: Kit) -> None:
+    async def answer_badly(state: TestState, _ctx: Context) -> TestState:
+        bad: dict[str, dict[str, Any]] = {
+            "unknown": {"items": [object()]},
+            "misfit": {"count": "three"},
+            "large": {"message": "x" * 5_000},
+        }
+        return state.evolve(**bad[state.message])
+
+    answering = make("answering", answer_badly)
+    kinds = ("unknown", "misfit", "large")
+    async with kit.runtime(answering, config=RuntimeConfig(max_payload_bytes=4_000)) as runtime:
+        results = await runtime.execute_many(
+            answering, [TestState(message=kind) for kind in kinds], "session"
+        )
+        assert await runtime.state.get("session") is None
+    unknown, misfit, large = (result.error for result in results)
+    assert isinstance(unknown, ValidationError), repr(unknown)
+    assert "items[0]" in str(unknown)
+    assert isinstance(misfit, ValidationError), repr(misfit)
+    assert "count" in str(misfit)
+    assert isinstance(large, PayloadTooLargeError), repr(large)
+    assert [result.state.message for result in results] == list(kinds)
+
+
+@rule("ERR-026")
+async def test_an_error_crosses_between_runtimes(kit: Kit) -> None:
+    async def fail_in_the_end(state: TestState, ctx: Context) -> TestState:
+        if ctx.metadata.attempt == 1:
+            raise NetworkError("gone")
+        raise OutOfStockError("chair", wanted=state.count)
+
+    failing = make("failing", fail_in_the_end, retry=THRICE)
+    async with kit.runtime(role="client") as client, kit.runtime(failing, role="worker"):
+        result = await client.execute("failing", TestState(count=3))
+    error = result.error
+    assert type(error) is OutOfStockError, repr(error)
+    assert (error.sku, error.wanted, error.context) == ("chair", 3, {"shelf": ["A", 7]})
+    assert "fail_in_the_end" in "".join(getattr(error, "__notes__", ())), "no remote traceback"
+    assert result.metadata.attempt == 2
