@@ -151,6 +151,9 @@ def test_stale_worker_cannot_ack(driver: Driver) -> None:
     stale = driver.take_one(lease=1.0)
     driver.advance(1.0)
     driver.reclaim()
+    for retry in (True, False):
+        assert driver.nack("a", stale.fence, retry=retry).value == "lost"
+    assert driver.done(stale) == "lost"
     fresh = driver.take_one()
     assert fresh.fence > stale.fence
     assert (fresh.attempt, fresh.deliveries) == (1, 2)
@@ -301,6 +304,18 @@ def test_work_cancelled_in_the_middle_of_a_long_list_is_skipped_by_the_claim(
     assert [item.id for item in driver.take(total=2)] == ["a0", "a899"]
     assert driver.take() == []
     check(driver)
+
+
+def test_an_id_that_a_list_still_holds_can_come_again(driver: Driver) -> None:
+    for n in range(900):
+        driver.add(f"a{n}")
+    driver.cancel("a400")
+    driver.raw.delete(f"{driver.keys.prefix}r:a400")  # as if its time had passed
+    driver.add("a400", payload=b"new")
+    items = driver.take(total=1000)
+    assert len(items) == len({item.id for item in items}) == 900
+    assert driver.look(["a400"])[0].status is Status.ACTIVE
+    assert driver.take() == []
 
 
 def test_a_cancelled_session_in_a_long_ring_does_no_harm(driver: Driver) -> None:

@@ -250,6 +250,7 @@ def machine(server: redis.Redis) -> Iterator[type[Machine]]:
     server.flushall()
 
 
+@pytest.mark.timeout(7_200 if LONG else 60)
 def test_every_interleaving_keeps_every_promise(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,
