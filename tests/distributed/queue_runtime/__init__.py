@@ -1,0 +1,1 @@
+"""What `QueueRuntime` promises, on a real Redis and with real worker processes."""
