@@ -107,7 +107,7 @@ async def test_failure_is_told_with_its_error(kit: Kit) -> None:
 
 @rule("EVT-005")
 async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
-    interval = 1.0 if kit.virtual_time else 0.02
+    interval = 0.1 if kit.virtual_time else 0.02
     async with kit.runtime(increment, config=RuntimeConfig(metrics_interval=interval)) as runtime:
         with TestEventCollector(runtime) as events:
             await runtime.execute_many(increment, [TestState()] * 3)
