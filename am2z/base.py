@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -236,17 +236,20 @@ class BaseRuntime(RuntimeMixin):
     async def _collect_metrics(self, interval: float) -> None:
         while True:
             await trio.sleep(interval)
-            stats = msgspec.to_builtins(await self.stats())
-            queues = msgspec.to_builtins(await self.queue_stats())
-            self._publish_runtime_event(EventType.METRICS_COLLECTED, {**stats, "queues": queues})
+            with suppress(RuntimeNotStartedError):  # a stopping runtime answers nobody
+                stats = msgspec.to_builtins(await self.stats())
+                queues = msgspec.to_builtins(await self.queue_stats())
+                told = {**stats, "queues": queues}
+                self._publish_runtime_event(EventType.METRICS_COLLECTED, told)
 
     async def _end_idle_sessions(self) -> None:
         """Stop the sessions that nobody used for longer than their TTL."""
         pause = min(max(self.limits.session_ttl / 4, 0.05), 30.0)
         while True:
             await trio.sleep(pause)
-            for session_id in await self._idle_sessions():
-                await self.stop_session(session_id)
+            with suppress(RuntimeNotStartedError):  # a stopping runtime ends no sessions
+                for session_id in await self._idle_sessions():
+                    await self.stop_session(session_id)
 
     @abstractmethod
     async def _idle_sessions(self) -> list[str]:

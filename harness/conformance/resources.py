@@ -24,6 +24,7 @@ from harness.conformance._processors import CLOCK_GRAIN, Gate, flaky, increment,
 from harness.conformance._watching import monitor_of
 from harness.kit import Kit
 from harness.limits import TEST_RESOURCE_LIMITS
+from harness.processors import create_delay_processor
 from harness.rules import rule
 from harness.states import TestState
 from harness.waiting import wait_for_condition
@@ -419,3 +420,21 @@ async def test_connections_at_their_threshold_are_warned_of_once(kit: Kit) -> No
             warnings = events.events("resource:warning")
     assert (warning.data["resource"], warning.data["threshold"]) == ("connections", 0.5)
     assert len(warnings) == 1
+
+
+@rule("RES-022")
+async def test_housekeeping_never_breaks_a_runtime_that_is_stopping(kit: Kit) -> None:
+    ttl = 0.05
+    slow = create_delay_processor("slow", 4 * ttl)
+    config = RuntimeConfig(metrics_interval=ttl / 10)
+    limits = ResourceLimits(session_ttl=ttl)
+    async with kit.runtime(increment, slow, config=config, limits=limits) as runtime:
+        await runtime.execute(increment, TestState(), "idle")
+        with TestEventCollector(runtime) as events:
+            handle = await runtime.submit(slow, TestState(), "busy")
+            await events.wait_for_event("processor:active")
+        await runtime.stop()
+        result = await handle.result()
+        await runtime.start()
+        assert (await runtime.execute(increment, TestState())).success
+    assert result.success, result.error
