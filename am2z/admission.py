@@ -130,9 +130,13 @@ def call_too_deep(name: str, limit: int) -> CallDepthExceededError:
     )
 
 
-def runtime_stopped(processor_name: str) -> RuntimeStoppedError:
-    """The error of an execution that a stopping runtime could not wait for."""
-    return RuntimeStoppedError(
-        f"the runtime stopped before {processor_name!r} was done; nothing was committed, "
-        "so it may be submitted again"
-    )
+def runtime_stopped(processor_name: str, *, stays: bool = False) -> RuntimeStoppedError:
+    """The error of an execution that a stopping runtime could not wait for.
+
+    ``stays``: the work is in a durable queue, and others will do it.
+    """
+    if stays:
+        advice = "it stays in the queue, for other workers or for this one when it starts again"
+    else:
+        advice = "nothing was committed, so it may be submitted again"
+    return RuntimeStoppedError(f"the runtime stopped before {processor_name!r} was done; {advice}")

@@ -8,8 +8,9 @@ subclass can fill, so bytes from outside can never name a class that the process
 
 from __future__ import annotations
 
+import inspect
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Self
@@ -95,6 +96,14 @@ class AM2ZError(Exception):
     severity: ErrorSeverity = ErrorSeverity.MEDIUM
     retryable: bool = False
 
+    def __new__(cls, *args: Any, **_: Any) -> Self:
+        """Fill in what every error has, also where a subclass forgets ``super().__init__``."""
+        error = super().__new__(cls, *args)
+        error.message = _say(args[0]) if args else ""
+        error.context = {}
+        error.failed_processor = None
+        return error
+
     def __init__(self, message: str = "", *, context: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
@@ -110,27 +119,34 @@ class AM2ZError(Exception):
 
         The traceback goes along as text, and so does the chain of causes.
         """
+        return self._describe(0)
+
+    def _describe(self, depth: int) -> dict[str, Any]:
         data: dict[str, Any] = {
             "type": type_name(type(self)),
-            "code": str(self.code),
-            "category": str(self.category),
-            "severity": str(self.severity),
-            "retryable": self.retryable,
-            "message": self.message,
+            "code": _say(self.code),
+            "category": _say(self.category),
+            "severity": _say(self.severity),
+            "retryable": bool(self.retryable),
+            "message": _say(self.message),
             "context": _plain(self.context),
         }
         if self.failed_processor is not None:
-            data["failed_processor"] = self.failed_processor
-        if extra := {k: _plain(v) for k, v in vars(self).items() if k not in _TOLD_APART}:
+            data["failed_processor"] = _say(self.failed_processor)
+        if extra := {_say(k): _plain(v) for k, v in vars(self).items() if _is_own_field(k)}:
             data["fields"] = extra
-        if notes := [str(note) for note in getattr(self, "__notes__", ())]:
+        notes = [_say(note) for note in getattr(self, "__notes__", ())]
+        if self.__traceback__ is not None and not any(n.startswith(_REMOTE) for n in notes):
+            notes.append(_remote_note(self))
+        if notes:
             data["notes"] = notes
-        elif self.__traceback__ is not None:
-            data["notes"] = [_remote_note(self)]
         if isinstance(self.__cause__, AM2ZError):
-            data["cause"] = self.__cause__.to_dict()
+            if depth < _MAX_CAUSES:
+                data["cause"] = self.__cause__._describe(depth + 1)
+        elif isinstance(self.__cause__, _RemoteCause):
+            data["cause_text"] = _say(self.__cause__)
         elif self.__cause__ is not None:
-            data["cause_text"] = f"{type(self.__cause__).__name__}: {self.__cause__}"
+            data["cause_text"] = f"{type(self.__cause__).__name__}: {_say(self.__cause__)}"
         return data
 
     @classmethod
@@ -386,16 +402,23 @@ def to_am2z_error(error: BaseException, *, where: str = "") -> AM2ZError:
     if isinstance(error, AM2ZError):
         return error
     prefix = f"{where}: " if where else ""
-    wrapped = ProcessorExecutionError(f"{prefix}{type(error).__name__}: {error}")
+    wrapped = ProcessorExecutionError(f"{prefix}{type(error).__name__}: {_say(error)}")
     wrapped.__cause__ = error
     wrapped.add_note(_remote_note(error))
     return wrapped
 
 
+class _RemoteCause(Exception):  # noqa: N818 - only its text came along
+    """A cause that was no error of ours; its text is the class's name and the message."""
+
+
+_REMOTE = "Traceback where it was raised:"
+
+
 def _remote_note(error: BaseException) -> str:
     """The traceback of an error as the text of a note."""
     lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-20)
-    return "Traceback where it was raised:\n" + "".join(lines).rstrip()
+    return _say(f"{_REMOTE}\n" + "".join(lines).rstrip())
 
 
 _MAX_CAUSES = 8  # a chain of causes is for reading; a longer one is an attack or a circle
@@ -404,21 +427,18 @@ _MAX_CAUSES = 8  # a chain of causes is for reading; a longer one is an attack o
 def _rebuild(data: Mapping[str, Any], *, depth: int) -> AM2ZError:
     name = str(data.get("type", ""))
     cls = _registry.get(name)
-    error = (cls or AM2ZError).__new__(cls or AM2ZError)
     message = str(data.get("message", ""))
     # __init__ of a user's subclass may want anything: what it would set travels as data instead.
-    Exception.__init__(error, message)
-    error.message = message
-    error.context = dict(_mapping(data.get("context")))
+    error = (cls or AM2ZError).__new__(cls or AM2ZError, message)
+    error.context = {str(k): v for k, v in _mapping(data.get("context")).items()}
     failed = data.get("failed_processor")
     error.failed_processor = str(failed) if failed is not None else None
+    for field, value in _mapping(data.get("fields")).items():
+        if _is_own_field(str(field)) and _may_fill(type(error), str(field)):
+            _set(error, str(field), value)
     _restore_identity(error, data)
     if cls is None:
         error.context.setdefault("remote_type", name)
-    for field, value in _mapping(data.get("fields")).items():
-        # Data may fill attributes, but never shadow what the class itself defines.
-        if str(field).isidentifier() and not hasattr(type(error), str(field)):
-            setattr(error, str(field), value)
     notes = data.get("notes")
     for note in notes if isinstance(notes, list | tuple) else ():
         error.add_note(str(note))
@@ -426,23 +446,38 @@ def _rebuild(data: Mapping[str, Any], *, depth: int) -> AM2ZError:
     if isinstance(cause, Mapping) and depth < _MAX_CAUSES:
         error.__cause__ = _rebuild(cause, depth=depth + 1)
     elif cause_text := data.get("cause_text"):
-        error.__cause__ = Exception(str(cause_text))
+        error.__cause__ = _RemoteCause(str(cause_text))
     return error
 
 
 def _restore_identity(error: AM2ZError, data: Mapping[str, Any]) -> None:
     """Set code, category, severity and retryable where they differ from the class's own."""
-    if "code" in data and error.code != data["code"]:
-        error.code = str(data["code"])
-    if "retryable" in data and error.retryable != data["retryable"]:
-        error.retryable = bool(data["retryable"])
-    category, severity = str(data.get("category", "")), str(data.get("severity", ""))
+    if "code" in data:
+        _set(error, "code", str(data["code"]))
+    if "retryable" in data:
+        _set(error, "retryable", bool(data["retryable"]))
     with suppress(ValueError):
-        if error.category != category:
-            error.category = ErrorCategory(category)
+        _set(error, "category", ErrorCategory(str(data.get("category", ""))))
     with suppress(ValueError):
-        if error.severity != severity:
-            error.severity = ErrorSeverity(severity)
+        _set(error, "severity", ErrorSeverity(str(data.get("severity", ""))))
+
+
+def _set(error: AM2ZError, name: str, value: Any) -> None:
+    """Set an attribute that is not so already. What a class computes itself, it keeps."""
+    with suppress(Exception):
+        if getattr(error, name, None) != value or name not in dir(error):
+            setattr(error, name, value)
+
+
+def _is_own_field(name: str) -> bool:
+    """Whether an attribute is a subclass's own, rather than one that every error has."""
+    return name.isidentifier() and not name.startswith("__") and name not in _TOLD_APART
+
+
+def _may_fill(cls: type[AM2ZError], name: str) -> bool:
+    """Whether data may set an attribute: defaults yes, but never a method or a property."""
+    found = inspect.getattr_static(cls, name, None)
+    return not (callable(found) or hasattr(type(found), "__get__"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -451,13 +486,26 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """``value`` reduced to what any wire can carry; what is not plain data becomes its text."""
-    if value is None or isinstance(value, bool | float | str | bytes):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _say(value)
     if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return value
+        return int(value)
+    if isinstance(value, float | bytes):
+        return float(value) if isinstance(value, float) else bytes(value)
     if depth < 8:
         if isinstance(value, Mapping):
-            return {str(k): _plain(v, depth + 1) for k, v in value.items()}
+            return {_say(k): _plain(v, depth + 1) for k, v in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [_plain(v, depth + 1) for v in value]
-    return repr(value)
+    return _say(value, repr)
+
+
+def _say(value: object, how: Callable[[object], str] = str) -> str:
+    """``value`` as text that can be encoded, whatever its own ``__str__`` or ``__repr__`` does."""
+    try:
+        text = str.__str__(value) if isinstance(value, str) else how(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()

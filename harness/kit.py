@@ -54,6 +54,7 @@ class Kit:
     _snapshot: ProcessSnapshot | None = None
     _stuck: list[str] = field(default_factory=list)
     _clock: MockClock | None = None
+    _work_stays: bool = False
 
     @property
     def name(self) -> str:
@@ -250,9 +251,16 @@ class Kit:
             return Status.UNDECIDED, f"{what}: {one_line(first)}", seen
         return Status.FAIL, one_line(first), seen
 
+    def leave_work(self) -> None:
+        """This rule leaves accepted work behind on purpose: a durable runtime keeps it."""
+        self._work_stays = True
+
     def _keys_left(self) -> list[str]:
         """Redis keys that nothing will ever remove; then the namespace is emptied."""
         if not self._redis_url or self._redis_url.startswith("fake:"):
+            return []
+        if self._work_stays and Capability.DURABLE in self.subject.abilities:
+            remove_namespace(self._redis_url, self.namespace)
             return []
         left = leftover_keys(self._redis_url, self.namespace, self.subject.permanent_keys)
         remove_namespace(self._redis_url, self.namespace)

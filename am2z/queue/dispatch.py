@@ -9,7 +9,8 @@ import trio
 from am2z.admission import Admission, Request, runtime_stopped, session_stopped
 from am2z.errors import AM2ZError, ConfigurationError, ProcessorNotFoundError, ResourceError
 from am2z.queue.handle import QueueHandle
-from am2z.queue.inbox import Inbox
+from am2z.queue.inbox import Inbox, Pending
+from am2z.queue.maintenance import Maintenance
 from am2z.queue.node import RECOVERABLE, Node, network_errors
 from am2z.queue.payload import Job
 from am2z.queue.protocol import Parent
@@ -37,6 +38,7 @@ class Dispatch:
         registry: Registry,
         admission: Admission,
         resources: ResourceMonitor,
+        maintenance: Maintenance,
     ) -> None:
         self.admission = admission
         self._node = node
@@ -44,6 +46,7 @@ class Dispatch:
         self._events = events
         self._registry = registry
         self._resources = resources
+        self._maintenance = maintenance
 
     async def submit(self, request: Request[StateT], *, is_transient: bool) -> QueueHandle[StateT]:
         """Enqueue for a caller. ``is_transient``: nobody but this caller wants the result."""
@@ -71,7 +74,10 @@ class Dispatch:
         try:
             if depth == 0:
                 self._resources.check_process()
+            is_ours = self._registry.find(request.name) is not None
             with network_errors(node.client.safe_url):
+                if not is_ours and self._maintenance.has_withdrawn:
+                    await self._maintenance.announce()  # or our own word would deceive us
                 enqueued = await node.protocol.enqueue(
                     request.execution_id,
                     request.name,
@@ -80,7 +86,7 @@ class Dispatch:
                     max_deliveries=node.config.max_deliveries,
                     reply_to=node.runtime_id,
                     max_queue=self._resources.limits.max_queue_size if depth == 0 else 0,
-                    need_served=self._registry.find(request.name) is None,
+                    need_served=not is_ours,
                     parent=parent,
                 )
         except AM2ZError as error:
@@ -136,7 +142,14 @@ class Dispatch:
                         continue
                     if pending.is_transient:
                         await self._node.protocol.cancel(pending.execution_id)
-                    pending.resolve(runtime_stopped(pending.processor_name))
-                    self._inbox.forget(pending)
+                    self._answer(pending)
             except RECOVERABLE as error:
                 self._node.log.warning("waiting callers could not be looked up: %s", error)
+        if not only_waiting:
+            for pending in self._inbox.waiting:
+                self._answer(pending)
+
+    def _answer(self, pending: Pending) -> None:
+        stays = not pending.is_transient
+        pending.resolve(runtime_stopped(pending.processor_name, stays=stays))
+        self._inbox.forget(pending)

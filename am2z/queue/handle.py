@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Generic
 
 import trio
@@ -10,7 +11,7 @@ from am2z.admission import Request, refusal
 from am2z.errors import AM2ZError
 from am2z.queue.inbox import Inbox, Pending
 from am2z.queue.node import RECOVERABLE, Node, network_errors
-from am2z.queue.payload import read_result
+from am2z.queue.payload import Ending, read_result
 from am2z.queue.stream import EventReader
 from am2z.queue.wire import Finished
 from am2z.result import ExecutionMetadata, ProcessorResult
@@ -57,7 +58,10 @@ class QueueHandle(Generic[StateT]):
         """See ``ExecutionHandle.progress``."""
         with network_errors(self._node.client.safe_url):
             [look] = await self._node.protocol.look([self.execution_id])
-        if look.progress is not None:
+        if look.finished is not None and look.finished.body:
+            with suppress(AM2ZError):  # an ending that nobody can read says nothing of progress
+                self._progress = Ending.decode(look.finished.body).progress
+        elif look.progress is not None:
             self._progress = look.progress
         return self._progress
 

@@ -27,7 +27,7 @@ class Pending:
     """A caller's wait for one execution."""
 
     __slots__ = ("_done", "execution_id", "finished", "is_child", "is_transient",
-                 "processor_name", "since")  # fmt: skip
+                 "processor_name", "since", "waiters")  # fmt: skip
 
     def __init__(
         self, execution_id: str, processor_name: str, *, is_transient: bool, is_child: bool
@@ -36,6 +36,7 @@ class Pending:
         self.processor_name = processor_name
         self.is_transient = is_transient
         self.is_child = is_child
+        self.waiters = 0
         self.finished: Finished | BaseException | None = None
         self.since = trio.current_time()
         self._done = trio.Event()
@@ -48,7 +49,11 @@ class Pending:
 
     async def wait(self) -> Finished | BaseException:
         """Return how it ended."""
-        await self._done.wait()
+        self.waiters += 1
+        try:
+            await self._done.wait()
+        finally:
+            self.waiters -= 1
         assert self.finished is not None
         return self.finished
 
@@ -89,20 +94,18 @@ class Inbox:
             group.discard(pending)
             if not group:
                 del self._pending[pending.execution_id]
-        if not self._pending:
-            self._emptied.unpark_all()
+        self._emptied.unpark_all()
 
-    async def empty(self) -> None:
-        """Return when nobody waits."""
-        while self._pending:
+    async def nobody_waits(self) -> None:
+        """Return when no task waits for a result. One that nobody asks for is not waited for."""
+        while any(pending.waiters for pending in self.waiting):
             await self._emptied.park()
 
     def resolve(self, finished: Finished) -> None:
         """Tell everybody who waits for this execution."""
         for pending in self._pending.pop(finished.id, ()):
             pending.resolve(finished)
-        if not self._pending:
-            self._emptied.unpark_all()
+        self._emptied.unpark_all()
 
     async def run(self) -> None:
         """Read messages until cancelled."""

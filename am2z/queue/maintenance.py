@@ -49,6 +49,11 @@ class Maintenance:
             else:
                 await trio.sleep(self._presence / 3)
 
+    @property
+    def has_withdrawn(self) -> bool:
+        """Whether others still believe that we serve what we do not serve any more."""
+        return self._serves and not self._announced.issubset(self._registry.names())
+
     async def announce(self) -> None:
         """Say what this runtime serves now."""
         names = set(self._registry.names()) if self._serves else set()
@@ -59,7 +64,8 @@ class Maintenance:
         self._announced = names
 
     async def leave(self) -> None:
-        """Say goodbye."""
+        """Say goodbye, and see that what stays in Redis has an end."""
+        await self._node.protocol.presence(self._node.runtime_id, (), self._presence)
         await self._node.protocol.leave(self._node.runtime_id)
 
     @property

@@ -55,9 +55,16 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
     completed_steps: int
     attempt: int
     started_at: float
+    progress: float = 0.0
 
     @classmethod
-    def of(cls, outcome: Outcome[Any], data: bytes | None, metadata: ExecutionMetadata) -> Ending:
+    def of(
+        cls,
+        outcome: Outcome[Any],
+        data: bytes | None,
+        metadata: ExecutionMetadata,
+        progress: float,
+    ) -> Ending:
         """The ending that an outcome means; ``data`` are the bytes of a success."""
         state = outcome.state if outcome.error is None else outcome.partial
         if data is None and state is not None:
@@ -73,6 +80,7 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
             outcome.completed_steps,
             metadata.attempt,
             metadata.started_at,
+            progress,
         )
 
     def encode(self) -> bytes:

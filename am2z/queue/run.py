@@ -56,6 +56,7 @@ class Run:
         self._processor = processor
         self._outbox = outbox
         self._is_lost = False
+        self._progress = 0.0
 
     def lose(self) -> None:
         """It belongs to somebody else now, or to nobody: stop, and say nothing."""
@@ -131,7 +132,7 @@ class Run:
                 ttl = self._node.config.state_ttl or 0
                 name = type_name(type(outcome.state))
                 write = StateWrite(data, checksum(data), name, ttl)
-            ending = Ending.of(outcome, data, metadata).encode()
+            ending = Ending.of(outcome, data, metadata, self._progress).encode()
             told = pack_event({"execution_time": outcome.elapsed})
             await self._insist(
                 lambda: protocol.ack(
@@ -143,7 +144,7 @@ class Run:
         delay = await outcome.next_delay(self._processor, claimed.attempt)
         assert outcome.error is not None
         if delay is None:
-            ending = Ending.of(outcome, None, metadata).encode()
+            ending = Ending.of(outcome, None, metadata, self._progress).encode()
             told = pack_failure(outcome.error)
             await self._insist(
                 lambda: protocol.ack(
@@ -220,6 +221,7 @@ class Run:
 
     def progress_from(self, _ctx: Context, percent: float) -> Delivery:
         """Note and publish how far the execution is."""
+        self._progress = percent
         return self._send("progress", pack_event({"percent": percent}), progress=percent)
 
     def _send(

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import trio
 
-from am2z.admission import runtime_stopped
 from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
 from am2z.clock import wall_clock
@@ -171,7 +170,9 @@ class QueueRuntime(BaseRuntime):
         leases = Leases(node)
         maintenance = Maintenance(node, self._registry, serves=self._role != "client")
         inbox, events = Inbox(node, leases), EventReader(node, self._bus)
-        dispatch = Dispatch(node, inbox, events, self._registry, self._admission, self.resources)
+        dispatch = Dispatch(
+            node, inbox, events, self._registry, self._admission, self.resources, maintenance
+        )
         worker = None
         if self._role != "client":
             worker = Worker(node, self._registry, leases, dispatch, emitter=self)
@@ -203,9 +204,8 @@ class QueueRuntime(BaseRuntime):
                 nursery.cancel_scope.cancel()
 
     async def _say_goodbye(self, parts: _Parts) -> None:
-        for pending in parts.inbox.waiting:
-            pending.resolve(runtime_stopped(pending.processor_name))
         with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
+            await parts.dispatch.answer_callers(only_waiting=False)
             try:
                 await parts.outbox.flush()
                 await parts.maintenance.leave()
@@ -219,7 +219,7 @@ class QueueRuntime(BaseRuntime):
             await parts.dispatch.answer_callers(only_waiting=True)
             if parts.worker is not None:
                 await parts.worker.drain()
-            await parts.inbox.empty()
+            await parts.inbox.nobody_waits()
         await parts.dispatch.answer_callers(only_waiting=False)
         if parts.worker is not None:
             parts.worker.give_back()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,7 @@ _OF_EXECUTION = {
     "failed": (EventType.FAILED, EventType.QUEUE_FAILED),
     "dropped": (EventType.QUEUE_FAILED,),
 }
+_LAST_NUMBER = 2**64 - 1
 _OF_SESSION = {"created": EventType.SESSION_CREATED, "stopped": EventType.SESSION_STOPPED}
 
 
@@ -46,19 +48,28 @@ def pack_failure(error: AM2ZError, **data: Any) -> bytes:
 
 
 class EventReader:
-    """Reads the stream from the moment on in which somebody first listens."""
+    """Reads the stream from the moment on in which somebody first listens.
+
+    That moment is ours and the stream's order is the server's: the clocks are compared once, when
+    the reading begins, to an accuracy of one round trip. What this runtime knows to have happened
+    before is left out for certain.
+    """
 
     def __init__(self, node: Node, bus: EventBus) -> None:
         self._node = node
         self._bus = bus
         self._wanted = trio.Event()
+        self._since = 0.0
+        self._known = (0, 0)
         self._ready = trio.Event()
         self._position = (0, 0)
         self._moved = trio.lowlevel.ParkingLot()
 
     def want(self) -> None:
         """Somebody listens: begin."""
-        self._wanted.set()
+        if not self._wanted.is_set():
+            self._since = time.monotonic()
+            self._wanted.set()
 
     async def ready(self) -> None:
         """Return once every later event will be seen; at once where nobody listens."""
@@ -67,9 +78,12 @@ class EventReader:
 
     async def caught_up(self, event_id: str | None) -> None:
         """Return once that event was handed to the handlers (or after a bounded time)."""
-        if event_id is None or not self._ready.is_set():
+        if event_id is None:
             return
         goal = _order(event_id)
+        if not self._wanted.is_set():
+            self._known = max(self._known, goal)
+            return
         with trio.move_on_after(CATCH_UP):
             while self._position < goal:
                 await self._moved.park()
@@ -80,18 +94,19 @@ class EventReader:
         while True:
             try:
                 if not self._ready.is_set():
-                    self._position = await self._last_id()
+                    self._position = max(self._known, await self._beginning())
                     self._ready.set()
                 await self._read()
             except RECOVERABLE as error:
                 self._node.log.warning("events could not be read: %s", error)
                 await trio.sleep(RETRY_PAUSE)
 
-    async def _last_id(self) -> tuple[int, int]:
-        newest = await self._node.client.call(
-            "XREVRANGE", self._node.key("events"), "+", "-", "COUNT", 1, idempotent=True
-        )
-        return _order(newest[0][0].decode()) if newest else (0, 0)
+    async def _beginning(self) -> tuple[int, int]:
+        """The last position before the moment in which somebody began to listen."""
+        seconds, micros = await self._node.client.call("TIME", idempotent=True)
+        passed = time.monotonic() - self._since
+        moment = int(seconds) + int(micros) / 1e6 - passed
+        return int(moment * 1000) - 1, _LAST_NUMBER
 
     async def _read(self) -> None:
         since = f"{self._position[0]}-{self._position[1]}"

@@ -114,6 +114,7 @@ async def test_statistics_count_every_execution_once(kit: Kit) -> None:
 
 @rule("LIF-005")
 async def test_nothing_runs_once_stop_has_returned(kit: Kit) -> None:
+    kit.leave_work()
     started, cleaned = trio.Event(), False
 
     async def careful(_state: TestState, _ctx: Context) -> None:
@@ -168,6 +169,7 @@ async def test_stop_lets_what_runs_finish(kit: Kit) -> None:
 
 @rule("LIF-008")
 async def test_every_caller_is_answered_when_the_runtime_stops(kit: Kit) -> None:
+    kit.leave_work()
     running, retried = Gate("running"), trio.Event()
     policy = RetryPolicy(backoff=20.0, on_retry=lambda _error: retried.set())
     delayed = flaky("delayed", [ProcessorExecutionError("not yet")] * 2, retry=policy)
@@ -202,6 +204,7 @@ async def test_every_caller_is_answered_when_the_runtime_stops(kit: Kit) -> None
 
 @rule("LIF-009")
 async def test_an_exception_ends_the_runtime_at_once(kit: Kit) -> None:
+    kit.leave_work()
     gate = Gate()
     config = RuntimeConfig(shutdown_grace=3600.0, default_timeout=3600.0)
     with within(kit, "the end of a runtime whose block failed"):
@@ -217,6 +220,7 @@ async def test_an_exception_ends_the_runtime_at_once(kit: Kit) -> None:
 
 @rule("LIF-010")
 async def test_a_caller_outside_is_answered_when_the_block_fails(kit: Kit) -> None:
+    kit.leave_work()
     gate, answered = Gate(), trio.Event()
     results: list[ProcessorResult[TestState]] = []
 
