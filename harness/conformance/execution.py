@@ -738,3 +738,70 @@ async def test_a_processor_at_its_limit_holds_up_nobody_else(kit: Kit) -> None:
         assert (await first.result()).success
         assert (await other.result()).success
     assert result.success
+
+
+@rule("EXE-037")
+async def test_a_blocked_thread_does_not_hold_its_caller(kit: Kit) -> None:
+    let_go = threading.Event()
+
+    @processor(timeout=0.03)
+    def blocked(state: TestState, _ctx: Context) -> TestState:
+        let_go.wait(kit.limit)
+        return state
+
+    async with kit.runtime(blocked) as runtime:
+        try:
+            with within(kit, "the timeout of a function that blocks its thread"):
+                result = await runtime.execute(blocked, TestState())
+        finally:
+            let_go.set()
+    assert isinstance(result.error, ExecutionTimeoutError), repr(result.error)
+
+
+@rule("EXE-038")
+async def test_work_of_a_cancelled_caller_leaves_the_line(kit: Kit) -> None:
+    gate = Gate(queue=QueueOptions(concurrency=1))
+    async with kit.runtime(gate.processor) as runtime:
+
+        async def waiting() -> int:
+            return (await runtime.queue_stats())["gate"].waiting
+
+        async def in_line(number: int) -> bool:
+            return await waiting() == number
+
+        first = await runtime.submit(gate.processor, TestState(count=1))
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        async with trio.open_nursery() as caller:
+            caller.start_soon(runtime.execute, gate.processor, TestState(count=2))
+            await wait_for_condition(lambda: in_line(1), kit.timeout, message="work to wait")
+            caller.cancel_scope.cancel()
+        last = await runtime.submit(gate.processor, TestState(count=3))
+        await wait_for_condition(lambda: in_line(1), kit.timeout, message="one to be left in line")
+        gate.open()
+        with within(kit, "the work behind that of a cancelled caller"):
+            assert (await first.result()).success
+            assert (await last.result()).success
+    assert [state.count for state in gate.runs] == [1, 3]
+
+
+@rule("EXE-039")
+async def test_a_processor_may_give_up_a_call(kit: Kit) -> None:
+    child = Gate("child")
+
+    async def impatient(state: TestState, ctx: Context) -> TestState:
+        with trio.move_on_after(kit.timeout) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ctx.call, "child", state)
+                await child.started.wait()
+                scope.cancel()
+        return (await ctx.call("increment", state)).unwrap()
+
+    parent = make("parent", impatient)
+    async with kit.runtime(parent, child.processor, increment) as runtime:
+        with within(kit, "the end of a processor that gave up a call"):
+            result = await runtime.execute(parent, TestState(count=1))
+        with within(kit, "the end of the call that was given up"):
+            await child.ended.wait()
+    assert child.was_cancelled
+    assert result.unwrap().count == 2
