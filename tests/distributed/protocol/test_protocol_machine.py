@@ -255,7 +255,7 @@ def test_every_interleaving_keeps_every_promise(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=1_000 if LONG else 25,
+            max_examples=300 if LONG else 25,
             stateful_step_count=60 if LONG else 30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
