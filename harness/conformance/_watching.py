@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from am2z import Event, ResourceMonitor, Runtime, Versioned
+from am2z import Context, Event, ResourceMonitor, Runtime, Versioned
 from harness.collector import TestEventCollector
+from harness.conformance._processors import make
 from harness.states import TestState
 
 __all__ = [
@@ -31,6 +32,13 @@ _GRAMMAR = re.compile(r"A[PC]*(RA[PC]*)*(Ss|Ff)|f")
 """One execution that has ended; work dropped before it ran has its ``queue:failed`` only."""
 
 
+async def _pass(state: TestState, _ctx: Context) -> TestState:
+    return state
+
+
+_fence = make("fence", _pass)
+
+
 async def committed(runtime: Runtime, session_id: str) -> Versioned[TestState]:
     """The committed state of a session, which must have one."""
     found = await runtime.state.get(session_id, TestState)
@@ -51,11 +59,15 @@ def events_of(events: TestEventCollector, execution_id: str) -> list[str]:
 
 
 async def count_events(runtime: Runtime, events: TestEventCollector, event_type: str) -> int:
-    """How many events of a type came, once everything that was emitted before now has come."""
-    marker = f"rule:marker-{len(events.events())}"
-    runtime.emit(marker)
-    await events.wait_for_event(marker)
-    return len(events.events(event_type))
+    """How many events of a type came, once what was emitted before now has come.
+
+    An execution's events are delivered before its result, and what came before it before them.
+    """
+    runtime.register(_fence)
+    await runtime.sync_processors()
+    fence = await runtime.execute(_fence, TestState())
+    ours = fence.metadata.execution_id
+    return sum(event.execution_id != ours for event in events.events(event_type))
 
 
 def grammar_errors(events: Iterable[Event]) -> list[str]:
