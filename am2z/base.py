@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -236,7 +236,7 @@ class BaseRuntime(RuntimeMixin):
     async def _collect_metrics(self, interval: float) -> None:
         while True:
             await trio.sleep(interval)
-            with suppress(RuntimeNotStartedError):  # a stopping runtime answers nobody
+            with self._surviving("metrics could not be collected"):
                 stats = msgspec.to_builtins(await self.stats())
                 queues = msgspec.to_builtins(await self.queue_stats())
                 told = {**stats, "queues": queues}
@@ -247,9 +247,19 @@ class BaseRuntime(RuntimeMixin):
         pause = min(max(self.limits.session_ttl / 4, 0.05), 30.0)
         while True:
             await trio.sleep(pause)
-            with suppress(RuntimeNotStartedError):  # a stopping runtime ends no sessions
+            with self._surviving("idle sessions could not be stopped"):
                 for session_id in await self._idle_sessions():
                     await self.stop_session(session_id)
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Housekeeping goes on when it fails once, and rests while the runtime stops."""
+        try:
+            yield
+        except RuntimeNotStartedError:
+            pass
+        except AM2ZError as error:
+            self._log.warning("%s: %s", what, error)
 
     @abstractmethod
     async def _idle_sessions(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
@@ -65,7 +66,9 @@ class Subscription:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 raise StopAsyncIteration
             await self._arrived.park()
-        return self._events.popleft()
+        event = self._events.popleft()
+        await trio.lowlevel.cancel_shielded_checkpoint()  # a full buffer must not hold up others
+        return event
 
 
 class EventBus:
@@ -90,6 +93,11 @@ class EventBus:
         check_name(pattern, "event")
         if not callable(handler):
             raise ConfigurationError(f"{handler!r} is not a function of one event")
+        if inspect.iscoroutinefunction(handler):
+            raise ConfigurationError(
+                f"{handler!r} is async, and a handler is a plain function of one event; "
+                "use runtime.subscribe() to wait while handling events"
+            )
         self._handlers.setdefault(pattern, []).append(handler)
         self._receivers.clear()
 

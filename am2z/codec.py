@@ -76,7 +76,9 @@ def decode_state(cls: type[StateT], data: bytes) -> StateT:
         decoder = _decoders[cls] = _make_decoder(cls)
     try:
         return decoder.decode(data)  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except AM2ZError:
+        raise
+    except Exception as error:  # a class may check itself in __post_init__, and raise anything
         path, why = _split_path(str(error))
         raise ValidationError(
             path, f"does not fit {cls.__qualname__}: {why}", context={"type": type_name(cls)}
@@ -157,7 +159,9 @@ def _find_culprit(value: object, error: Exception) -> tuple[str, str]:
     Slow, and only run when encoding has failed already.
     """
     if isinstance(error, RecursionError):
-        return _cycle(value, "", ()) or "state", "it contains itself"
+        if path := _cycle(value, "", ()):
+            return path, "it contains itself"
+        return "state", "it is nested too deeply"
     path, why = "", str(error)
     found = True
     while found:
@@ -168,7 +172,16 @@ def _find_culprit(value: object, error: Exception) -> tuple[str, str]:
             except _CANNOT_ENCODE as inner:
                 path, value, why, found = path + step, part, str(inner), True
                 break
-    return path.lstrip(".") or "state", why
+    return path.lstrip(".") or "state", _advice(value, why)
+
+
+def _advice(value: object, why: str) -> str:
+    """What to do about the innermost part that cannot be encoded."""
+    if isinstance(value, Mapping) and not all(isinstance(key, str) for key in value):
+        return "the keys of a mapping must be strings"
+    if isinstance(value, set | frozenset):
+        return f"the values of a set must be of one kind that can be sorted ({why})"
+    return why
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:

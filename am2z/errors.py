@@ -142,7 +142,7 @@ class AM2ZError(Exception):
             data["notes"] = notes
         if isinstance(self.__cause__, AM2ZError):
             if depth < _MAX_CAUSES:
-                data["cause"] = self.__cause__._describe(depth + 1)
+                data["cause"] = self.__cause__._describe(depth + 1)  # noqa: SLF001
         elif isinstance(self.__cause__, _RemoteCause):
             data["cause_text"] = _say(self.__cause__)
         elif self.__cause__ is not None:
@@ -422,6 +422,7 @@ def _remote_note(error: BaseException) -> str:
 
 
 _MAX_CAUSES = 8  # a chain of causes is for reading; a longer one is an attack or a circle
+_MAX_DEPTH = 8  # and so is what a context holds
 
 
 def _rebuild(data: Mapping[str, Any], *, depth: int) -> AM2ZError:
@@ -465,7 +466,7 @@ def _restore_identity(error: AM2ZError, data: Mapping[str, Any]) -> None:
 def _set(error: AM2ZError, name: str, value: Any) -> None:
     """Set an attribute that is not so already. What a class computes itself, it keeps."""
     with suppress(Exception):
-        if getattr(error, name, None) != value or name not in dir(error):
+        if not hasattr(error, name) or getattr(error, name) != value:
             setattr(error, name, value)
 
 
@@ -486,20 +487,22 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """``value`` reduced to what any wire can carry; what is not plain data becomes its text."""
-    if value is None or isinstance(value, bool):
-        return value
+    plain: Any = value
     if isinstance(value, str):
-        return _say(value)
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return int(value)
-    if isinstance(value, float | bytes):
-        return float(value) if isinstance(value, float) else bytes(value)
-    if depth < 8:
-        if isinstance(value, Mapping):
-            return {_say(k): _plain(v, depth + 1) for k, v in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [_plain(v, depth + 1) for v in value]
-    return _say(value, repr)
+        plain = _say(value)
+    elif isinstance(value, float):
+        plain = float(value)  # a subclass, as numpy's, would not be encoded
+    elif isinstance(value, bytes):
+        plain = bytes(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        plain = int(value) if -(2**63) <= value < 2**64 else repr(value)
+    elif isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        plain = {_say(k): _plain(v, depth + 1) for k, v in value.items()}
+    elif isinstance(value, list | tuple | set | frozenset) and depth < _MAX_DEPTH:
+        plain = [_plain(v, depth + 1) for v in value]
+    elif value is not None and not isinstance(value, bool):
+        plain = _say(value, repr)
+    return plain
 
 
 def _say(value: object, how: Callable[[object], str] = str) -> str:

@@ -6,6 +6,7 @@ decided here, so that it cannot differ between them.
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any, Generic
 
@@ -23,6 +24,8 @@ from am2z.state import AppState, StateMetadata, StateT
 __all__ = ["Outcome", "attempt", "run_step"]
 
 NO_RETRY = RetryPolicy(max_attempts=1)
+
+_log = logging.getLogger("am2z.processor")
 
 
 class Outcome(Generic[StateT]):
@@ -92,6 +95,8 @@ async def attempt(processor: Processor[StateT], state: StateT, ctx: Context) -> 
             outcome = Outcome(None, _timeout_error(processor, started, ctx))
     except Exception as error:
         outcome = Outcome(None, _adopt(error, processor))
+    except BaseExceptionGroup as group:
+        raise _cancellation(group, processor) from None
     finally:
         ctx.end()
     outcome.elapsed = trio.current_time() - started
@@ -101,8 +106,12 @@ async def attempt(processor: Processor[StateT], state: StateT, ctx: Context) -> 
 async def _call(processor: Processor[StateT], state: StateT, ctx: Context) -> Any:
     if processor.in_thread:
         # The thread may outlive its deadline (a thread cannot be stopped); its answer is dropped.
+        # A limiter of its own: trio's is shared by the process, and threads that wait for what they
+        # called would use it up. How many threads there are is bounded by the slots.
         fn: Any = processor.fn
-        return await trio.to_thread.run_sync(fn, state, ThreadContext(ctx), abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(
+            fn, state, ThreadContext(ctx), abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+        )
     answer: Any = processor.fn(state, ctx)
     return await answer
 
@@ -157,6 +166,25 @@ def _adopt(error: BaseException, processor: Processor[Any]) -> AM2ZError:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # a nursery wraps even a single error
     return to_am2z_error(error, where=f"processor {processor.name!r}")
+
+
+def _cancellation(
+    group: BaseExceptionGroup[BaseException], processor: Processor[Any]
+) -> BaseException:
+    """What goes on of a group that is not made of errors alone.
+
+    A processor with a nursery of its own answers a cancellation with a group of them, perhaps with
+    errors of its cleaning up among them. Those are logged: nobody is left to hear of them.
+    """
+    cancelled, others = group.split(trio.Cancelled)
+    if cancelled is None or (others is not None and not isinstance(others, ExceptionGroup)):
+        return group
+    if others is not None:
+        _log.warning("processor %r failed while it was cancelled", processor.name, exc_info=others)
+    leaf: BaseException = cancelled
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf
 
 
 def _timeout_error(processor: Processor[Any], started: float, ctx: Context) -> AM2ZError:

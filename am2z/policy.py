@@ -42,7 +42,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     on_exhausted: RetryHook | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+        if not _is_whole(self.max_attempts) or self.max_attempts < 1:
             raise ConfigurationError(
                 f"max_attempts is {self.max_attempts!r}; give a whole number of at least 1"
             )
@@ -52,9 +52,15 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"multiplier is {self.multiplier!r}; give at least 1")
         if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
             raise ConfigurationError(f"jitter is {self.jitter!r}; give a share from 0 to 1")
+        for name in ("should_retry", "on_retry", "on_exhausted"):
+            hook = getattr(self, name)
+            if hook is not None and not callable(hook):
+                raise ConfigurationError(f"{name} is {hook!r}; give a function, or None")
 
     def delay(self, attempt: int, rng: random.Random | None = None) -> float:
         """Seconds to wait after the failed attempt number ``attempt`` (from 1)."""
+        if not self.backoff:
+            return 0.0
         try:
             wait = min(self.backoff * self.multiplier ** (attempt - 1), self.max_backoff)
         except OverflowError:
@@ -91,13 +97,13 @@ class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         wrong = self.concurrency is not None and (
-            not isinstance(self.concurrency, int) or self.concurrency < 1
+            not _is_whole(self.concurrency) or self.concurrency < 1
         )
         if wrong:
             raise ConfigurationError(
                 f"concurrency is {self.concurrency!r}; give a whole number of at least 1, or None"
             )
-        if not isinstance(self.priority, int):
+        if not _is_whole(self.priority):
             raise ConfigurationError(f"priority is {self.priority!r}; give a whole number")
 
 
@@ -109,6 +115,10 @@ def check_duration(name: str, value: object, *, zero: bool = False) -> None:
     if not _is_number(value) or value < 0 or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
         raise ConfigurationError(f"{name} is {value!r}; give a number of seconds, {least}")
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

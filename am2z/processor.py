@@ -51,6 +51,14 @@ class Processor(Generic[S]):
             raise ConfigurationError(f"processor {self.name!r}: {self.fn!r} is not a function")
         if self.timeout is not None:
             check_duration(f"the timeout of processor {self.name!r}", self.timeout)
+        if self.retry is not None:
+            _check_option(self.name, "retry", self.retry, RetryPolicy)
+        _check_option(self.name, "queue", self.queue, QueueOptions)
+        if not (isinstance(self.state_type, type) and issubclass(self.state_type, AppState)):
+            raise ConfigurationError(
+                f"processor {self.name!r}: state_type is {self.state_type!r}; "
+                "give a subclass of AppState"
+            )
 
     def __call__(self, state: S, ctx: Context) -> Awaitable[Answer[S]] | Answer[S]:
         return self.fn(state, ctx)
@@ -168,9 +176,17 @@ def create_processor(name: str) -> ProcessorBuilder:
     return ProcessorBuilder(name)
 
 
+def _check_option(name: str, option: str, value: object, cls: type) -> None:
+    if not isinstance(value, cls):
+        raise ConfigurationError(
+            f"processor {name!r}: {option} is {value!r}; give a {cls.__name__}(...)"
+        )
+
+
 def _is_async(fn: Callable[..., Any]) -> bool:
     call = getattr(fn, "__call__", None)  # noqa: B004 - the method itself is wanted
-    return inspect.iscoroutinefunction(inspect.unwrap(fn)) or inspect.iscoroutinefunction(call)
+    # A decorator may have put a function of either kind around one of the other.
+    return any(map(inspect.iscoroutinefunction, (fn, inspect.unwrap(fn), call)))
 
 
 def _annotated_state(
@@ -209,3 +225,5 @@ def _evaluate(
         return eval(annotation, scope)  # noqa: S307 - the program's own source, as get_type_hints
     except NameError as error:
         raise ConfigurationError(f"{advice}; {error} (import it at run time as well)") from error
+    except Exception as error:
+        raise ConfigurationError(f"{advice}; {annotation!r} means nothing: {error}") from error

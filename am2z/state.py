@@ -40,6 +40,8 @@ class _StateMeta(msgspec.StructMeta):
 
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kw: Any) -> Any:
         kw.setdefault("kw_only", True)
+        if not kw.setdefault("frozen", True):
+            raise TypeError(f"{name}: a state is immutable; leave frozen=False out, use evolve()")
         new = super().__new__(cls, name, bases, body, **kw)
         _classes[type_name(new)] = cast("type[AppState]", new)
         return new
@@ -56,8 +58,8 @@ def find_state_class(name: str) -> type[AppState] | None:
 class AppState(msgspec.Struct, frozen=True, metaclass=_StateMeta):
     """The base of every state: an immutable record that you subclass with fields of your own.
 
-    Fields may hold whatever msgspec can encode: numbers, strings, lists, mappings, dataclasses,
-    other structs, dates, UUIDs, enums. ::
+    Fields may hold whatever msgspec can encode: numbers, strings, lists, dataclasses, other
+    structs, dates, UUIDs, enums, mappings with string keys, sets of values that can be sorted. ::
 
         class Order(AppState):
             items: list[str] = []

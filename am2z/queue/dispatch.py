@@ -8,7 +8,7 @@ import trio
 
 from am2z.admission import Admission, Request, runtime_stopped, session_stopped
 from am2z.errors import AM2ZError, ConfigurationError, ProcessorNotFoundError, ResourceError
-from am2z.queue.handle import QueueHandle
+from am2z.queue.handle import QueueHandle, withdraw
 from am2z.queue.inbox import Inbox, Pending
 from am2z.queue.maintenance import Maintenance
 from am2z.queue.node import RECOVERABLE, Node, network_errors
@@ -93,20 +93,27 @@ class Dispatch:
             handle.refuse(error)
             return handle
         except trio.Cancelled:
-            await handle.abandon()  # it may have been accepted in the same moment
+            handle.detach()
+            if parent is None:  # whether a child is still wanted its parent knows
+                await self.withdraw(request.execution_id)  # it may have been accepted just now
             raise
         if enqueued.answer is EnqueueAnswer.ORPHAN:
             inbox.forget(pending)
             return None
         if enqueued.finished is not None:
-            await inbox.take(enqueued.finished)
+            inbox.take_soon(enqueued.finished)
         elif refused := self._refusal(request, enqueued.answer, enqueued.waiting):
             handle.refuse(refused)
         else:
+            pending.is_accepted = True
             self._resources.update_queue_size(request.name, enqueued.waiting)
             if request.is_named:
                 self._resources.register_session(request.session_id)
         return handle
+
+    async def withdraw(self, execution_id: str) -> None:
+        """End an execution that nobody wants any more, if that is quickly done."""
+        await withdraw(self._node, execution_id)
 
     def _refusal(
         self, request: Request[Any], answer: EnqueueAnswer, waiting: int

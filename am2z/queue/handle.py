@@ -74,12 +74,12 @@ class QueueHandle(Generic[StateT]):
 
     async def abandon(self) -> None:
         """The caller is gone: end the execution if that is quickly done, and wait for nothing."""
+        self.detach()
+        await withdraw(self._node, self.execution_id)
+
+    def detach(self) -> None:
+        """Nobody waits here any more; the execution goes on."""
         self._inbox.forget(self._pending)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_GRACE):
-            try:
-                await self._node.protocol.cancel(self.execution_id)
-            except RECOVERABLE as error:
-                self._node.log.warning("%s could not be cancelled: %s", self.execution_id, error)
 
     def refuse(self, error: AM2ZError) -> None:
         """The execution was never accepted."""
@@ -97,3 +97,15 @@ class QueueHandle(Generic[StateT]):
             session_id=request.session_id,
         )
         return read_result(ended, request.given(), metadata)
+
+
+async def withdraw(node: Node, execution_id: str) -> None:
+    """Cancel an execution that nobody wants any more, also while we are cancelled ourselves.
+
+    For a bounded time only: one that is not reached in it runs in vain, and does no harm.
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_GRACE):
+        try:
+            await node.protocol.cancel(execution_id)
+        except RECOVERABLE as error:
+            node.log.warning("%s could not be cancelled: %s", execution_id, error)

@@ -26,7 +26,7 @@ SWEEP = 2.0
 class Pending:
     """A caller's wait for one execution."""
 
-    __slots__ = ("_done", "execution_id", "finished", "is_child", "is_transient",
+    __slots__ = ("_done", "execution_id", "finished", "is_accepted", "is_child", "is_transient",
                  "processor_name", "since", "waiters")  # fmt: skip
 
     def __init__(
@@ -36,6 +36,7 @@ class Pending:
         self.processor_name = processor_name
         self.is_transient = is_transient
         self.is_child = is_child
+        self.is_accepted = False
         self.waiters = 0
         self.finished: Finished | BaseException | None = None
         self.since = trio.current_time()
@@ -147,21 +148,25 @@ class Inbox:
             return
         if isinstance(told, CancelOrder):
             self._leases.lose(told.id, told.fence)
+        elif told.body is None:
+            await self._look_up([told.id])
         else:
-            await self.take(told)
+            self.resolve(told)
 
-    async def take(self, finished: Finished) -> None:
-        """An execution has ended; a result that was too long to be told is fetched."""
+    def take_soon(self, finished: Finished) -> None:
+        """An execution has ended; a result that was too long to be told is fetched meanwhile."""
         if finished.body is None:
-            await self._look_up([finished.id])
+            self._look_now.set()
         else:
             self.resolve(finished)
 
     async def _look_up(self, names: list[str]) -> None:
+        # Whoever is not accepted yet cannot be lost: the look may be there before the request.
+        accepted = {p.execution_id for p in self.waiting if p.is_accepted}
         for look in await self._node.protocol.look(names, whole=True):
             if look.finished is not None:
                 self.resolve(look.finished)
-            elif look.status is Status.UNKNOWN:
+            elif look.status is Status.UNKNOWN and look.id in accepted:
                 # Accepted once, and now unknown: Redis lost it. Better an answer than a wait.
                 self.resolve(Finished(look.id, Status.FAILED, Why.LOST, 0, None, b""))
 

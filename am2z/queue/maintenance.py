@@ -22,6 +22,7 @@ class Maintenance:
         self._registry = registry
         self._serves = serves
         self._announced: set[str] = set()
+        self._announcing = trio.Lock()
 
     async def reclaim(self) -> None:
         """Look for expired leases and due work, until cancelled."""
@@ -56,12 +57,15 @@ class Maintenance:
 
     async def announce(self) -> None:
         """Say what this runtime serves now."""
-        names = set(self._registry.names()) if self._serves else set()
-        gone = self._announced - names
-        if gone:
-            await self._node.protocol.leave(self._node.runtime_id, gone)
-        await self._node.protocol.presence(self._node.runtime_id, names, self._presence)
-        self._announced = names
+        # One at a time: an older word that arrives after a newer one would undo it.
+        async with self._announcing:
+            names = set(self._registry.names()) if self._serves else set()
+            gone = self._announced - names
+            if gone:
+                await self._node.protocol.leave(self._node.runtime_id, gone)
+            self._announced |= names  # also true where the next reply is lost
+            await self._node.protocol.presence(self._node.runtime_id, names, self._presence)
+            self._announced = names
 
     async def leave(self) -> None:
         """Say goodbye, and see that what stays in Redis has an end."""

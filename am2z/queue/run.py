@@ -16,6 +16,7 @@ from am2z.errors import AM2ZError
 from am2z.executor import Outcome, attempt
 from am2z.processor import Processor
 from am2z.queue.dispatch import Dispatch
+from am2z.queue.handle import QueueHandle
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
 from am2z.queue.outbox import Outbox
 from am2z.queue.payload import Ending, Job, call_hash
@@ -45,16 +46,20 @@ class Run:
         processor: Processor[Any],
         slot: Slot,
         outbox: Outbox,
+        on_call: Callable[[Slot], None],
     ) -> None:
         self.emitter = emitter
         self.claimed = claimed
         self.slot = slot
         self.is_calling = 0
-        self.scope = trio.CancelScope()
+        # Shielded: a worker that ends gives back what it holds, one by one. So a call that is
+        # cancelled knows whether its execution goes to another worker or only lost patience.
+        self.scope = trio.CancelScope(shield=True)
         self._node = node
         self._dispatch = dispatch
         self._processor = processor
         self._outbox = outbox
+        self._on_call = on_call
         self._is_lost = False
         self._progress = 0.0
 
@@ -69,13 +74,9 @@ class Run:
 
     async def run(self) -> None:
         """Run one attempt and report how it ended."""
-        try:
-            with self.scope:
-                await self._run()
-        except trio.Cancelled:
-            if not self._is_lost:
-                await self._return()
-            raise
+        with self.scope:
+            await trio.lowlevel.checkpoint_if_cancelled()  # given back before it began
+            await self._run()
         if self.scope.cancelled_caught and not self._is_lost:
             await self._return()
 
@@ -194,6 +195,8 @@ class Run:
         budget = max(ctx.deadline - trio.current_time(), 0.001)
         self.is_calling += 1
         self.slot.lend()
+        self._on_call(self.slot)
+        handle: QueueHandle[StateT] | None = None
         try:
             handle = await dispatch.enqueue(
                 request, depth=ctx.call_depth + 1, budget=budget, parent=parent
@@ -203,14 +206,15 @@ class Run:
                 self.lose()
                 await trio.sleep_forever()
             assert handle is not None
-            try:
-                return await handle.result()
-            except trio.Cancelled:
-                # Where only the call was cancelled its child has no use any more. Where all of this
-                # execution is given back, the child must be there when it runs again.
-                if not self.scope.cancel_called:
-                    await handle.abandon()
-                raise
+            return await handle.result()
+        except trio.Cancelled:
+            if handle is not None:
+                handle.detach()
+            # Where only the call was cancelled its child has no use any more. Where all of this
+            # execution is given back, the child must be there when it runs again.
+            if not self.scope.cancel_called:
+                await dispatch.withdraw(request.execution_id)
+            raise
         finally:
             self.is_calling -= 1
             await self.slot.take_back()

@@ -15,12 +15,14 @@ from am2z.queue.leases import Leases
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
 from am2z.queue.outbox import Outbox
 from am2z.queue.run import Run
-from am2z.queue.wire import Claimed
+from am2z.queue.wire import Claimed, Claims
 from am2z.registry import Registry
 from am2z.slots import Slot, Slots
 
 __all__ = ["Worker"]
 
+LAST_CLAIM = 2.0
+"""How long a worker that is cancelled waits for the answer to its last claim, in seconds."""
 IDLE = 2.0
 """Seconds for which an idle worker waits for a token before it looks by itself."""
 
@@ -45,7 +47,10 @@ class Worker:
         self._runs: dict[str, Run] = {}
         self._is_draining = False
         self._turn = 0
+        self._is_leaving = False
+        self._look = False
         self._idle_scope: trio.CancelScope | None = None
+        self._claim_scope: trio.CancelScope | None = None
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
@@ -55,6 +60,7 @@ class Worker:
 
     def look_again(self) -> None:
         """What may be claimed has changed: do not sleep on."""
+        self._look = True
         if self._idle_scope is not None:
             self._idle_scope.cancel()
         self._changed.unpark_all()
@@ -62,19 +68,31 @@ class Worker:
     async def run(self) -> None:
         """Claim and run until cancelled. What is held then is given back."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._leave_with_us)
             while True:
+                await trio.lowlevel.checkpoint_if_cancelled()
                 await self.slots.wait_for_room()
+                self._look = False
                 wants = self._wants()
                 if not wants:
                     await self._changed.park()
                     continue
                 try:
                     next_due = await self._claim(wants, nursery)
-                    if next_due is not None:
+                    if next_due is not None and not self._look:
                         await self._wait_for_work(wants, next_due)
                 except RECOVERABLE as error:
                     self._node.log.warning("work could not be claimed: %s", error)
                     await trio.sleep(RETRY_PAUSE)
+
+    async def _leave_with_us(self) -> None:
+        """Is cancelled with the worker: then what it holds goes back."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.give_back()
+            if self._claim_scope is not None:
+                self._claim_scope.deadline = trio.current_time() + LAST_CLAIM
 
     async def drain(self) -> None:
         """Claim nothing new; return when everything that is held has ended.
@@ -83,16 +101,19 @@ class Worker:
         """
         self._is_draining = True
         self.look_again()
-        while self._runs:
+        while self._runs or self._claim_scope is not None:
             await self._changed.park()
 
     def give_back(self) -> None:
         """Stop everything that is held; each goes back to the queue, uncounted."""
+        self._is_leaving = True
         for run in list(self._runs.values()):
             run.give_back()
 
     def _wants(self) -> list[tuple[str, int]]:
         """What to claim, best first: by priority, and in turn among equals."""
+        if self._is_leaving:
+            return []
         if self._is_draining and not any(run.is_calling for run in self._runs.values()):
             return []
         self._turn += 1
@@ -111,9 +132,17 @@ class Worker:
         """Claim what there is room for. Without work: how long to wait for some, at most."""
         node = self._node
         room = self.slots.total - self.slots.active
-        claims = await node.protocol.claim(
-            node.runtime_id, wants, total=room, lease=node.config.lease
-        )
+        claims = Claims([], None)
+        # Shielded: what Redis has given us while we are cancelled must be known, to go back.
+        with trio.CancelScope(shield=True) as self._claim_scope:
+            try:
+                claims = await node.protocol.claim(
+                    node.runtime_id, wants, total=room, lease=node.config.lease
+                )
+            finally:
+                self._claim_scope = None
+                if self._is_draining:
+                    self._changed.unpark_all()
         for claimed in claims.items:
             self._begin(claimed, nursery)
         if claims.items:
@@ -128,9 +157,13 @@ class Worker:
         slot = Slot(self.slots, processor)
         slot.try_acquire()  # the room was there when we asked; if it is gone, the run waits for it
         outbox = Outbox(self._node, nursery)
-        run = Run(self._node, self._dispatch, self._emitter, claimed, processor, slot, outbox)
+        run = Run(
+            self._node, self._dispatch, self._emitter, claimed, processor, slot, outbox, self._called
+        )
         self._runs[claimed.id] = run
         self._leases.hold(claimed.id, claimed.fence, run.lose)
+        if self._is_leaving:
+            run.give_back()
         nursery.start_soon(self._run_one, run, name=f"execution {claimed.id}")
 
     async def _run_one(self, run: Run) -> None:
@@ -145,6 +178,11 @@ class Worker:
                 self.look_again()  # work that its limit kept back may be claimed now
             else:
                 self._changed.unpark_all()
+
+    def _called(self, slot: Slot) -> None:
+        """A run waits for one that it called, and its slot is free."""
+        if self._is_draining or slot.line.options.concurrency is not None:
+            self.look_again()  # there is something to claim now that was not wanted before
 
     async def _decline(self, claimed: Claimed) -> None:
         try:
