@@ -46,8 +46,9 @@ def is_crash(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """The first line of an error, in at most 200 characters."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    name = type(error).__name__
-    return (text if isinstance(error, AssertionError) and text else f"{name}: {text}")[:200]
+    if isinstance(error, AssertionError):
+        return (text or _source(error) or "an assertion without a message")[:200]
+    return f"{type(error).__name__}: {text}"[:200]
 
 
 def describe(error: BaseException, body: CodeType) -> str:
@@ -93,6 +94,12 @@ def tell(
         _block("Replay", [f"{replay}    (seed {seed})"]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _source(error: BaseException) -> str:
+    """The line of source that raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (frames[-1].line or "") if frames else ""
 
 
 def _paragraph(title: str, text: str) -> str:

@@ -31,6 +31,7 @@ class Progress:
         self.lessons: list[str] = []
         self.interrupted = False
         self.collection_failed = False
+        self.left_behind: list[str] = []
         self._console = console
         self._names = names
         self._replay = replay
@@ -99,6 +100,7 @@ class Progress:
         """Ctrl-C: everything is closed in order; only the status says it."""
         self.interrupted = True
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         """Keep the report."""
         self.report = conformance_report(config)

@@ -78,8 +78,14 @@ class RuntimeUnderTest:
                 f"{self.name}: make is {self.make!r}; give a function of the environment that "
                 "returns an async context manager (contextlib.asynccontextmanager)"
             )
-        object.__setattr__(self, "supports", frozenset(map(Capability, self.supports)))
-        object.__setattr__(self, "lacks", {Capability(c): why for c, why in self.lacks.items()})
+        try:
+            supports = frozenset(map(Capability, self.supports))
+            lacks = {Capability(name): why for name, why in self.lacks.items()}
+        except ValueError as error:
+            there_is = ", ".join(Capability)
+            raise ConfigurationError(f"{self.name}: {error}; there is {there_is}") from error
+        object.__setattr__(self, "supports", supports)
+        object.__setattr__(self, "lacks", lacks)
         if both := sorted(self.lacks.keys() & self.abilities):
             raise ConfigurationError(
                 f"{self.name}: {', '.join(both)} is both in supports and lacks"

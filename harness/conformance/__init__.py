@@ -8,7 +8,6 @@ Each group is a module of its own, which can be imported alone: ``harness.confor
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 MODULES = (
@@ -27,8 +26,6 @@ MODULES = (
 def _tests() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in MODULES:
-        if find_spec(f"{__name__}.{name}") is None:
-            continue
         for key, value in vars(import_module(f"{__name__}.{name}")).items():
             if hasattr(value, "am2z_check"):
                 if key in found:

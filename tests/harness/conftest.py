@@ -79,6 +79,9 @@ RULES = """
 CONFTEST = """
     from tests.harness.conftest import HONEST, make_local
     from harness import Capability, RuntimeUnderTest
+    import pytest
+
+    pytest.register_assert_rewrite("small_kit")
 
     def pytest_am2z_runtimes():
         return [RuntimeUnderTest("mine", make_local, **{**HONEST, **DECLARED})]
@@ -101,6 +104,7 @@ def world(pytester, monkeypatch):
         monkeypatch.setattr(module, "load_catalogue", lambda: catalogue)
     monkeypatch.setattr(harness.rules, "_published", {})
     monkeypatch.setattr(harness.rules, "_CONFORMANCE", pytester.path)
+    pytester.syspathinsert()
     pytester.makepyfile(small_kit=RULES)
     pytester.makepyfile(test_conformance="from small_kit import *")
 

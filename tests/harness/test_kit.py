@@ -179,6 +179,15 @@ def test_a_failure_reads_like_a_lesson(check):
     assert "assert 2 == 3" in outcome.reason
 
 
+def test_an_assertion_without_words_is_told_by_its_source(check):
+    source = "async def body(kit):\n    assert kit.name == 'yours'\n"
+    names = {}
+    exec(compile(source, __file__, "exec"), names)
+    outcome = check(names["body"])
+    assert outcome.status is Status.FAIL
+    assert outcome.reason
+
+
 def test_an_error_out_of_the_runtime_is_a_failure_with_its_place(check):
     @asynccontextmanager
     async def make(_env):

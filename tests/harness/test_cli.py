@@ -1,0 +1,302 @@
+"""The command line."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from am2z import cli
+from harness.catalogue import GROUPS, load_catalogue
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": ":".join(p for p in sys.path if p), "COLUMNS": "100"}
+for name in ("PYTEST_CURRENT_TEST", "AM2Z_REDIS", "NO_COLOR", "FORCE_COLOR"):
+    ENVIRONMENT.pop(name, None)
+
+
+def am2z(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "am2z", *arguments],
+        capture_output=True, text=True, cwd=cwd, env={**ENVIRONMENT, **environment}, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(capsys):
+    """The command in this process."""
+
+    def call(*arguments):
+        try:
+            status = cli.main(arguments)
+        except SystemExit as leaving:
+            status = leaving.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+# --- rules, explain, help
+
+
+def test_rules_as_json_have_the_promised_fields(run):
+    status, out, _ = run("rules", "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert [row["id"] for row in rows] == list(load_catalogue())
+    assert set(rows[0]) == {"id", "level", "group", "text", "seed"}
+    assert {row["group"] for row in rows} == set(GROUPS)
+    assert len([line for row in rows for line in row["seed"].split(" | ") if line]) == 83
+
+
+def test_rules_as_text_name_each_rule(run):
+    status, out, _ = run("rules")
+    assert status == 0
+    assert all(rule_id in out for rule_id in load_catalogue())
+
+
+def test_rules_may_be_piped_into_something_that_stops_reading():
+    done = subprocess.run(
+        f"{sys.executable} -m am2z rules --json | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True, capture_output=True, text=True, env=ENVIRONMENT, executable="/bin/bash",
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "["
+    assert "Traceback" not in done.stderr
+
+
+def test_explain_tells_everything_about_a_rule(run):
+    rule_id, rule = next((i, r) for i, r in load_catalogue().items() if r.seed and r.mutants)
+    status, out, _ = run("explain", rule_id.lower())
+    assert status == 0
+    flat = " ".join(out.split())
+    for text in (rule_id, rule.text, rule.intent, rule.help, *rule.seed, *rule.mutants):
+        assert " ".join(text.split()) in flat
+
+
+def test_explain_of_an_unknown_rule_suggests_near_ones(run):
+    status, out, err = run("explain", "STA-04")
+    assert (status, out) == (2, "")
+    assert "did you mean STA-0" in err
+
+
+def test_help_has_examples_and_the_version_is_told(run):
+    status, out, _ = run("--version")
+    assert status == 0
+    assert out.startswith("am2z ")
+    status, out, _ = run("conformance", "--help")
+    assert status == 0
+    assert "am2z conformance local --report report" in out
+    assert "130 interrupted" in out
+
+
+@pytest.mark.parametrize("arguments", [(), ("fly",), ("rules", "--yaml"), ("explain",)])
+def test_a_command_that_makes_no_sense_ends_with_2_and_help(run, arguments):
+    status, out, err = run(*arguments)
+    assert status == 2
+    assert "usage: am2z" in out + err
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(run, monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'rich'", name="rich")
+
+    monkeypatch.setattr("am2z.cli.kit.import_module", missing)
+    status, _, err = run("conformance")
+    assert status == 2
+    assert 'pip install "am2z[harness]"' in err
+    assert "rich" in err
+
+
+def test_a_fault_of_our_own_is_not_taken_for_a_missing_extra(run, monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'harness.x'", name="harness.x")
+
+    monkeypatch.setattr("am2z.cli.kit.import_module", missing)
+    with pytest.raises(ModuleNotFoundError):
+        run("conformance")
+
+
+# --- conformance
+
+
+OWN = """
+    from contextlib import asynccontextmanager
+    from pathlib import Path
+    import trio
+    from am2z import Capability, LocalRuntime
+    from harness import RuntimeUnderTest
+
+    class Rude(LocalRuntime):
+        def list_processors(self):
+            return ["constant"]
+
+    @asynccontextmanager
+    async def make(env):
+        async with LocalRuntime(config=env.config, limits=env.limits) as runtime:
+            yield runtime
+
+    @asynccontextmanager
+    async def make_rude(env):
+        async with Rude(config=env.config, limits=env.limits) as runtime:
+            yield runtime
+
+    @asynccontextmanager
+    async def make_slow(env):
+        Path("begun").touch()
+        await trio.sleep(20)
+        yield
+
+    SAYS = dict(supports={Capability.PRIORITY, Capability.VIRTUAL_TIME},
+                lacks={Capability.DURABLE: "no", Capability.MULTI_WORKER: "no",
+                       Capability.NAMESPACES: "no"})
+    mine = RuntimeUnderTest("mine", make, **SAYS)
+    rude = RuntimeUnderTest("rude", make_rude, **SAYS)
+    slow = RuntimeUnderTest("slow", make_slow, **SAYS)
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with a package, and settings that must not touch the suite."""
+    (tmp_path / "mypkg").mkdir()
+    (tmp_path / "mypkg" / "testing.py").write_text(textwrap.dedent(OWN))
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --wrong-option\n")
+    (tmp_path / "conftest.py").write_text("raise SystemExit('not ours')\n")
+    return tmp_path
+
+
+def test_a_conformant_runtime_of_ones_own_ends_with_0(project):
+    done = am2z(
+        *("conformance", "mypkg.testing:mine", "--redis", "fake", "--seed", "7"),
+        *("--report", "out/report"),
+        cwd=project,
+        PYTEST_ADDOPTS="-k nothing",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "mine: CONFORMANT" in done.stdout
+    assert "again: am2z conformance mypkg.testing:mine --redis fake --seed 7" in done.stdout
+    report = json.loads((project / "out" / "report" / "report.json").read_text())
+    assert report["spec"] == "1.0"
+    assert report["seed"] == 7
+    assert report["runtimes"]["mine"]["verdict"] == "CONFORMANT"
+    assert set(report["runtimes"]["mine"]["rules"]) == set(load_catalogue())
+    assert sorted(p.name for p in project.iterdir() if p.name != "__pycache__") == [
+        "conftest.py", "mypkg", "out", "pytest.ini",
+    ]  # fmt: skip
+
+
+def test_a_broken_runtime_ends_with_1_and_its_lesson(project):
+    arguments = ("conformance", "mypkg.testing:rude", "--redis=fake", "-k", "REG-001", "--seed=7")
+    done = am2z(*arguments, cwd=project)
+    assert done.returncode == 1
+    assert "rude: NON-CONFORMANT" in done.stdout
+    assert "What was seen:" in done.stdout
+    assert "am2z conformance mypkg.testing:rude -k REG-001" in done.stdout
+    assert "rude: done (" in done.stdout
+
+
+def test_a_part_of_the_suite_is_incomplete_and_ends_with_1(run):
+    status, out, _ = run("conformance", "local", "--redis=fake", "-k", "LIF-001")
+    assert status == 1
+    assert "local: INCOMPLETE" in out
+
+
+def test_the_default_is_every_runtime_that_can_be_run_here(run):
+    _, out, _ = run("conformance", "--redis=fake", "-k", "LIF-001")
+    assert out.startswith("local, queue[fake]; Redis: in-process fakeredis")
+    _, out, _ = run("conformance", "--redis=server", "-k", "LIF-001")
+    assert out.startswith("local, queue[fake], queue[server]; Redis: redis-server")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("queue",), "there is local, queue[fake], queue[server]"),
+        (("lokal",), "did you mean local?"),
+        (("no.such:thing",), "cannot load the runtime"),
+        (("local", "local"), "named twice"),
+        (("queue[server]", "--redis=fake"), "queue[server] needs a Redis server"),
+        (("--redis=postgres",), "choose one of auto"),
+        (("local", "--timeout-scale=-1"), "give a number above 0"),
+        (("local", "-k", "((("), "-k"),
+    ],
+)
+def test_what_cannot_be_run_ends_with_2_and_says_why(run, arguments, words):
+    status, out, err = run("conformance", *arguments)
+    assert status == 2
+    assert words in err
+    assert "Traceback" not in err + out
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(project):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "am2z", "conformance", "mypkg.testing:slow", "--redis=server"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project,
+        env={**ENVIRONMENT, "TMPDIR": str(project)},
+    )  # fmt: skip
+    while not (project / "begun").exists():
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    assert running.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert "slow: INCOMPLETE" in out
+    assert not list(project.glob("am2z-*"))
+
+
+def test_what_is_found_unclosed_after_the_last_rule_is_told_and_is_no_success(run, monkeypatch):
+    import harness.runner
+
+    real = harness.runner.pytest.main
+
+    def main(arguments, plugins):
+        real(arguments, plugins)
+        raise ExceptionGroup(
+            "two", [pytest.PytestUnraisableExceptionWarning(f"socket {n}\nmore") for n in (1, 2)]
+        )
+
+    monkeypatch.setattr(harness.runner.pytest, "main", main)
+    status, out, _ = run("conformance", "local", "--redis=fake", "-k", "LIF-001")
+    assert status == 1
+    assert "left behind by one of the runtimes: socket 2\n" in out
+
+
+def test_a_crash_of_pytest_itself_is_not_hidden(run, monkeypatch):
+    import harness.runner
+
+    def main(arguments, plugins):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(harness.runner.pytest, "main", main)
+    with pytest.raises(OSError, match="disk full"):
+        run("conformance", "local", "--redis=fake")
+
+
+def test_a_terminal_gets_bars_and_colour(project):
+    master, slave = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "am2z", "conformance", "local", "--redis=fake", "-k", "LIF"],
+        stdout=slave, stderr=slave, env={**ENVIRONMENT, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece
+    running.wait()
+    os.close(master)
+    text = seen.decode()
+    assert "━" in text
+    assert "\x1b[" in text
+    assert "INCOMPLETE" in text
