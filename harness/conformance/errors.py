@@ -444,8 +444,9 @@ async def test_a_failure_gives_back_what_was_submitted(kit: Kit) -> None:
     async with kit.runtime(failing) as runtime:
         result = await runtime.execute(failing, given)
     assert not result.success
-    assert (result.state.count, result.state.items) == (4, ["given"])
     assert given.items == ["given"]
+    given.items.append("after the answer")
+    assert (result.state.count, result.state.items) == (4, ["given"])
 
 
 @rule("ERR-023")
