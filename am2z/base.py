@@ -18,6 +18,7 @@ from am2z.capabilities import Capability
 from am2z.config import RuntimeConfig
 from am2z.context import Delivery, check_event_data, check_event_name
 from am2z.errors import (
+    AM2ZError,
     ConfigurationError,
     RuntimeNotStartedError,
 )

@@ -44,7 +44,7 @@ class Worker:
         self._emitter = emitter
         self._registry = registry
         self._leases = leases
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[int, Run] = {}  # by fence
         self._is_draining = False
         self._turn = 0
         self._is_leaving = False
@@ -134,7 +134,8 @@ class Worker:
         room = self.slots.total - self.slots.active
         claims = Claims([], None)
         # Shielded: what Redis has given us while we are cancelled must be known, to go back.
-        with trio.CancelScope(shield=True) as self._claim_scope:
+        self._claim_scope = trio.CancelScope(shield=True)
+        with self._claim_scope:
             try:
                 claims = await node.protocol.claim(
                     node.runtime_id, wants, total=room, lease=node.config.lease
@@ -158,9 +159,18 @@ class Worker:
         slot.try_acquire()  # the room was there when we asked; if it is gone, the run waits for it
         outbox = Outbox(self._node, nursery)
         run = Run(
-            self._node, self._dispatch, self._emitter, claimed, processor, slot, outbox, self._called
+            self._node,
+            self._dispatch,
+            self._emitter,
+            claimed,
+            processor,
+            slot,
+            outbox,
+            self._called,
         )
-        self._runs[claimed.id] = run
+        self._runs[claimed.fence] = run
+        # Its lease can have ended while we had it ourselves: that older run has lost it.
+        self._leases.lose(claimed.id)
         self._leases.hold(claimed.id, claimed.fence, run.lose)
         if self._is_leaving:
             run.give_back()
@@ -172,8 +182,7 @@ class Worker:
         finally:
             run.slot.release()
             self._leases.drop(run.claimed.id, run.claimed.fence)
-            if self._runs.get(run.claimed.id) is run:
-                del self._runs[run.claimed.id]
+            del self._runs[run.claimed.fence]
             if run.slot.line.options.concurrency is not None:
                 self.look_again()  # work that its limit kept back may be claimed now
             else:
@@ -194,9 +203,10 @@ class Worker:
         """Block until somebody says that there is work, or it is time to look anyway."""
         prefix = self._node.key("wake:")
         keys = [prefix + encode(name) for name, _ in wants]
-        timeout = max(timeout, 0.005)
-        with trio.CancelScope() as self._idle_scope:
-            await self._node.client.block("BLPOP", *keys, f"{timeout:.3f}", timeout=timeout)
+        # Redis ends a wait in steps of 100 ms, too coarse for a short back-off: we end it ourselves.
+        deadline = trio.current_time() + timeout
+        with trio.CancelScope(deadline=deadline) as self._idle_scope:
+            await self._node.client.block("BLPOP", *keys, IDLE, timeout=IDLE)
         self._idle_scope = None
 
 
