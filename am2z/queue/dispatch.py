@@ -15,7 +15,7 @@ from am2z.queue.node import RECOVERABLE, Node, network_errors
 from am2z.queue.payload import Job
 from am2z.queue.protocol import Parent
 from am2z.queue.stream import EventReader
-from am2z.queue.wire import EnqueueAnswer, Status
+from am2z.queue.wire import CancelAnswer, EnqueueAnswer, Status
 from am2z.registry import Registry
 from am2z.resources import ResourceMonitor
 from am2z.state import StateT
@@ -25,6 +25,8 @@ __all__ = ["Dispatch"]
 
 LOOK_UP = 3.0
 """How long a stopping runtime may take to look its callers up, in seconds."""
+
+_FINISHED = CancelAnswer.FINISHED
 
 
 class Dispatch:
@@ -148,7 +150,9 @@ class Dispatch:
                     if only_waiting and look.status not in (Status.WAITING, Status.DELAYED):
                         continue
                     if pending.is_transient:
-                        await self._node.protocol.cancel(pending.execution_id)
+                        pending.if_cancelled = runtime_stopped(pending.processor_name)
+                        if await self._node.protocol.cancel(pending.execution_id) is _FINISHED:
+                            await self._inbox.look_up([pending.execution_id])
                     self._answer(pending)
             except RECOVERABLE as error:
                 self._node.log.warning("waiting callers could not be looked up: %s", error)

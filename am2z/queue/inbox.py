@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import trio
 
+from am2z.errors import AM2ZError
 from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
@@ -26,8 +27,8 @@ SWEEP = 2.0
 class Pending:
     """A caller's wait for one execution."""
 
-    __slots__ = ("_done", "execution_id", "finished", "is_accepted", "is_child", "is_transient",
-                 "processor_name", "since", "waiters")  # fmt: skip
+    __slots__ = ("_done", "execution_id", "finished", "if_cancelled", "is_accepted", "is_child",
+                 "is_transient", "processor_name", "since", "waiters")  # fmt: skip
 
     def __init__(
         self, execution_id: str, processor_name: str, *, is_transient: bool, is_child: bool
@@ -37,6 +38,7 @@ class Pending:
         self.is_transient = is_transient
         self.is_child = is_child
         self.is_accepted = False
+        self.if_cancelled: AM2ZError | None = None
         self.waiters = 0
         self.finished: Finished | BaseException | None = None
         self.since = trio.current_time()
@@ -45,6 +47,9 @@ class Pending:
     def resolve(self, finished: Finished | BaseException) -> None:
         """The execution has ended like this; the first word counts."""
         if self.finished is None:
+            is_cancelled = isinstance(finished, Finished) and finished.why is Why.CANCELLED
+            if is_cancelled and self.if_cancelled is not None:
+                finished = self.if_cancelled  # it was us who cancelled it, and this is why
             self.finished = finished
             self._done.set()
 
@@ -136,7 +141,7 @@ class Inbox:
             names = [p.execution_id for p in self.waiting if p.since <= oldest]
             try:
                 for start in range(0, len(names), BATCH):
-                    await self._look_up(names[start : start + BATCH])
+                    await self.look_up(names[start : start + BATCH])
             except RECOVERABLE as error:
                 self._node.log.warning("waiting executions could not be looked up: %s", error)
 
@@ -149,7 +154,7 @@ class Inbox:
         if isinstance(told, CancelOrder):
             self._leases.lose(told.id, told.fence)
         elif told.body is None:
-            await self._look_up([told.id])
+            await self.look_up([told.id])
         else:
             self.resolve(told)
 
@@ -160,7 +165,8 @@ class Inbox:
         else:
             self.resolve(finished)
 
-    async def _look_up(self, names: list[str]) -> None:
+    async def look_up(self, names: list[str]) -> None:
+        """Ask how these executions stand, and tell who waits for those that have ended."""
         # Whoever is not accepted yet cannot be lost: the look may be there before the request.
         accepted = {p.execution_id for p in self.waiting if p.is_accepted}
         for look in await self._node.protocol.look(names, whole=True):

@@ -77,5 +77,6 @@ if status == 'w' then
   return {'ok', count}
 end
 call('ZADD', P .. 'delayed', int(now_ms() + delay), id)
+wake(proc)  -- whoever sleeps until something else is due must look again
 if group ~= '' then call('SADD', P .. 'sy:' .. group, id) end
 return {'ok', tonumber(call('HGET', P .. 'q:' .. proc, 'waiting') or '0')}

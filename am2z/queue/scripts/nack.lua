@@ -33,6 +33,7 @@ move(job.p, job.s, 'a', status)
 if status == 'y' then
   call('ZADD', P .. 'delayed', int(now_ms() + delay), id)
   if job.s ~= '' then call('SADD', P .. 'sy:' .. job.s, id) end
+  wake(job.p)  -- whoever sleeps until something else is due must look again
 else
   push(job.p, job.s, id, true)
   wake(job.p)

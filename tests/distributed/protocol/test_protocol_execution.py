@@ -132,6 +132,8 @@ def test_new_and_due_work_wakes_a_worker_and_an_empty_queue_nobody(driver: Drive
     driver.take(total=190)
     assert tokens() == 0
     driver.add("late", delay=1.0)
+    assert tokens() == 1  # who sleeps until something later is due must learn of it
+    assert driver.take() == []
     assert tokens() == 0
     driver.advance(1.0)
     driver.promote()
