@@ -218,8 +218,8 @@ async def test_nothing_is_left_behind(make, eyes, url):
     gated, begun, gate = make_gated()
     async with make(one):
         pass
-    tasks, before = running_tasks(), ProcessSnapshot()
     clients = eyes.redis.client_list()
+    tasks, before = running_tasks(), ProcessSnapshot()
     async with make(one, gated, result_ttl=1.0) as runtime:
         runtime.on("*", lambda event: None)
         async with runtime.subscribe("processor:*"):
