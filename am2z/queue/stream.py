@@ -72,9 +72,10 @@ class EventReader:
             self._wanted.set()
 
     async def ready(self) -> None:
-        """Return once every later event will be seen; at once where nobody listens."""
-        if self._wanted.is_set():
-            await self._ready.wait()
+        """Return once every later event will be seen (or after a bounded time)."""
+        if self._wanted.is_set() and not self._ready.is_set():
+            with trio.move_on_after(CATCH_UP):  # work may go on where events cannot
+                await self._ready.wait()
 
     async def caught_up(self, event_id: str | None) -> None:
         """Return once that event was handed to the handlers (or after a bounded time)."""
@@ -116,28 +117,33 @@ class EventReader:
             timeout=BLOCK,
         )  # fmt: skip
         for event_id, raw in reply[0][1] if reply else ():
-            try:
-                fields = dict(zip(raw[::2], raw[1::2], strict=True))
-                for event in self._translate(parse_event(event_id, fields)):
-                    self._bus.publish(event)
-            except (WireError, AM2ZError, ValueError) as error:
-                self._node.log.warning("an event that cannot be read was skipped: %s", error)
-            self._position = _order(event_id.decode())
+            self.hand_on(event_id, raw)
         self._moved.unpark_all()
+
+    def hand_on(self, event_id: bytes, raw: list[bytes]) -> None:
+        """Give an entry of the stream to the handlers; one that cannot be read is skipped."""
+        try:
+            fields = dict(zip(raw[::2], raw[1::2], strict=True))
+            for event in self._translate(parse_event(event_id, fields)):
+                self._bus.publish(event)
+        except (WireError, AM2ZError, ValueError) as error:
+            self._node.log.warning("an event that cannot be read was skipped: %s", error)
+        self._position = _order(event_id.decode())
 
     def _translate(self, entry: StreamEvent) -> Iterator[Event]:
         """The events that one entry of the stream stands for."""
         told = decode_mapping(entry.data) if entry.data else {}
         if told.get("o") == self._node.runtime_id:
             return  # our own: its handlers have had it already
-        data: dict[str, Any] = dict(told.get("d") or {})
+        given, failure = told.get("d"), told.get("e")
+        data: dict[str, Any] = given if isinstance(given, dict) else {}
         execution_id = entry.execution_id or ""
         session_id = entry.session_id or root_of(execution_id)
         processor = entry.processor or ""
         if entry.type in _OF_EXECUTION:
             data["attempt"] = entry.attempt or 1
-            if "e" in told:
-                data["error"] = decode_error(told["e"])
+            if isinstance(failure, bytes):
+                data["error"] = decode_error(failure)
             elif entry.why and entry.type in ("failed", "dropped"):
                 metadata = ExecutionMetadata(
                     processor_name=processor, execution_id=execution_id, session_id=session_id

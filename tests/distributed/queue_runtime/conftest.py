@@ -18,6 +18,8 @@ import trio
 
 from am2z import QueueRuntime, ResourceLimits, RuntimeConfig
 from am2z.queue.client import sync_client
+from am2z.queue.keys import encode
+from am2z.queue.library import library
 
 from ..redis_client.conftest import RedisServer
 from .apps import Board
@@ -73,6 +75,13 @@ class Eyes:
         """Keys that nothing would ever remove."""
         found = {key for key in self.keys() if self.redis.ttl(self.key(key)) == -1}
         return {key for key in found if not key.startswith(KEPT)}
+
+    def take_back(self, execution_id: str) -> None:
+        """End a lease and reclaim it in one step, as if its worker had been away for too long."""
+        pipe = self.redis.pipeline()
+        pipe.zadd(self.key("leases"), {encode(execution_id): 1})
+        pipe.eval(library()["reclaim"].text, 1, self.prefix, 100, 60_000)
+        pipe.execute()
 
     def commits(self, session_id: str) -> int:
         return int(self.redis.hget(self.key(f"st:{session_id}"), "v") or 0)

@@ -187,8 +187,7 @@ async def test_parent_that_calls_differently_when_it_runs_again_is_told_so(make,
         runs.append(ctx.fence)
         result = await ctx.call("one", state.evolve(count=10 * len(runs)))
         if len(runs) == 1:
-            # as if this worker had been away: its lease is over
-            eyes.redis.zadd(eyes.key("leases"), {ctx.execution_id: 1})
+            eyes.take_back(ctx.execution_id)
             await trio.sleep_forever()
         return result.unwrap()
 
@@ -235,7 +234,7 @@ async def test_large_result_of_a_finished_child_is_found_again(make, eyes):
         result = await ctx.call("large", state)
         runs.append(len(result.state.note))
         if runs.count(100_000) == 1:
-            eyes.redis.zadd(eyes.key("leases"), {ctx.execution_id: 1})
+            eyes.take_back(ctx.execution_id)
             await trio.sleep_forever()
         return state.evolve(count=len(result.state.note))
 
