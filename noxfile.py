@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import nox
@@ -81,17 +82,18 @@ def wheel(session: nox.Session) -> None:
     [built] = dist.glob("*.whl")
     session.install("--force-reinstall", "--no-deps", str(built))
     session.install(f"{built}[harness]")
-    guest = Path(session.create_tmp()) / "guest"
-    shutil.rmtree(guest, ignore_errors=True)
-    shutil.copytree(ROOT / "tests" / "wheel", guest)
-    session.chdir(guest)
-    session.run(
-        "python", "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error",
-        "-p", "no:cacheprovider", "--am2z-report", "report",
-    )  # fmt: skip
-    report = json.loads((guest / "report" / "report.json").read_text())
-    verdicts = {name: found["verdict"] for name, found in report["runtimes"].items()}
-    if verdicts != {"guest": "CONFORMANT"}:
-        session.error(f"the wheel's own kit says {verdicts}")
-    session.run("am2z", "rules", silent=True)
-    session.run("python", "-m", "am2z", "explain", "LIF-001")
+    with tempfile.TemporaryDirectory() as folder:
+        guest = Path(folder) / "guest"
+        shutil.copytree(ROOT / "tests" / "wheel", guest)
+        session.chdir(guest)
+        session.run(
+            "python", "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error",
+            "-p", "no:cacheprovider", "--am2z-report", "report",
+        )  # fmt: skip
+        report = json.loads((guest / "report" / "report.json").read_text())
+        verdicts = {name: found["verdict"] for name, found in report["runtimes"].items()}
+        if verdicts != {"guest": "CONFORMANT"}:
+            session.error(f"the wheel's own kit says {verdicts}")
+        session.run("am2z", "rules", silent=True)
+        session.run("python", "-m", "am2z", "explain", "LIF-001")
+        session.chdir(ROOT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import trio
 
@@ -18,18 +18,36 @@ from am2z.state import AppState, StateT
 
 __all__ = ["batch", "chain", "parallel", "route"]
 
-Step = Processor[StateT] | str
+Step = Processor[Any] | str
 K = TypeVar("K")
 
 
+@overload
 def chain(
     name: str,
-    processors: Iterable[Step[StateT]],
+    processors: Iterable[Processor[StateT]],
     *,
     timeout: float | None = None,
     retry: RetryPolicy | None = None,
     queue: QueueOptions | None = None,
-) -> Processor[StateT]:
+) -> Processor[StateT]: ...
+@overload
+def chain(
+    name: str,
+    processors: Iterable[Step],
+    *,
+    timeout: float | None = None,
+    retry: RetryPolicy | None = None,
+    queue: QueueOptions | None = None,
+) -> Processor[Any]: ...
+def chain(
+    name: str,
+    processors: Iterable[Step],
+    *,
+    timeout: float | None = None,
+    retry: RetryPolicy | None = None,
+    queue: QueueOptions | None = None,
+) -> Processor[Any]:
     """One step after the other, each on the state that the one before made.
 
     The first failure ends it: the caller gets the state as it was before the failed step,
@@ -51,15 +69,35 @@ def chain(
     return _composition(name, run, steps, timeout, retry, queue)
 
 
+@overload
 def parallel(
     name: str,
-    processors: Iterable[Step[StateT]],
+    processors: Iterable[Processor[StateT]],
     *,
     merge: Callable[[StateT, list[StateT]], StateT] | None = None,
     timeout: float | None = None,
     retry: RetryPolicy | None = None,
     queue: QueueOptions | None = None,
-) -> Processor[StateT]:
+) -> Processor[StateT]: ...
+@overload
+def parallel(
+    name: str,
+    processors: Iterable[Step],
+    *,
+    merge: Callable[[Any, list[Any]], Any] | None = None,
+    timeout: float | None = None,
+    retry: RetryPolicy | None = None,
+    queue: QueueOptions | None = None,
+) -> Processor[Any]: ...
+def parallel(
+    name: str,
+    processors: Iterable[Step],
+    *,
+    merge: Callable[[Any, list[Any]], Any] | None = None,
+    timeout: float | None = None,
+    retry: RetryPolicy | None = None,
+    queue: QueueOptions | None = None,
+) -> Processor[Any]:
     """Every branch on a copy of the same state, at the same time; then one merged state.
 
     ``merge(state, results)`` makes the new state from the old and what the branches made, in their
@@ -80,16 +118,38 @@ def parallel(
     return _composition(name, run, steps, timeout, retry, queue)
 
 
+@overload
 def route(
     name: str,
     choose: Callable[[StateT], K],
-    routes: Mapping[K, Step[StateT]],
+    routes: Mapping[K, Processor[StateT]],
     *,
-    fallback: Step[StateT] | None = None,
+    fallback: Processor[StateT] | None = None,
     timeout: float | None = None,
     retry: RetryPolicy | None = None,
     queue: QueueOptions | None = None,
-) -> Processor[StateT]:
+) -> Processor[StateT]: ...
+@overload
+def route(
+    name: str,
+    choose: Callable[[Any], K],
+    routes: Mapping[K, Step],
+    *,
+    fallback: Step | None = None,
+    timeout: float | None = None,
+    retry: RetryPolicy | None = None,
+    queue: QueueOptions | None = None,
+) -> Processor[Any]: ...
+def route(
+    name: str,
+    choose: Callable[[Any], K],
+    routes: Mapping[K, Step],
+    *,
+    fallback: Step | None = None,
+    timeout: float | None = None,
+    retry: RetryPolicy | None = None,
+    queue: QueueOptions | None = None,
+) -> Processor[Any]:
     """The step that ``choose(state)`` names, or ``fallback`` where no route has that key.
 
     Without a fallback an unknown key is a ``ValidationError``.
@@ -117,7 +177,7 @@ def route(
 
 def batch(
     name: str,
-    processor: Step[Any],
+    processor: Step,
     *,
     split: Callable[[StateT], Sequence[Any]],
     join: Callable[[StateT, list[Any]], StateT],
@@ -145,13 +205,11 @@ def batch(
     return _composition(name, run, steps, timeout, retry, queue, state_type=AppState)
 
 
-async def _run_all(
-    ctx: Context, work: list[tuple[Step[Any], Any]]
-) -> list[ProcessorResult[Any] | None]:
+async def _run_all(ctx: Context, work: list[tuple[Step, Any]]) -> list[ProcessorResult[Any] | None]:
     """Every piece of work at once; the first failure cancels the rest (which stay ``None``)."""
     results: list[ProcessorResult[Any] | None] = [None] * len(work)
 
-    async def run(index: int, step: Step[Any], state: AppState) -> None:
+    async def run(index: int, step: Step, state: AppState) -> None:
         results[index] = result = await run_step(ctx, step, state, str(index))
         if result.error is not None:
             nursery.cancel_scope.cancel()
@@ -162,9 +220,7 @@ async def _run_all(
     return results
 
 
-def _failure(
-    error: AM2ZError, step: Step[Any], state: StateT, completed_steps: int
-) -> Failure[StateT]:
+def _failure(error: AM2ZError, step: Step, state: StateT, completed_steps: int) -> Failure[StateT]:
     if error.failed_processor is None:
         error.failed_processor = step if isinstance(step, str) else step.name
     return Failure(error, state=state, completed_steps=completed_steps)
@@ -188,7 +244,7 @@ def _merge_changes(state: StateT, results: list[StateT]) -> StateT:
     return state.evolve(**changes)
 
 
-def _check_steps(name: str, processors: Iterable[Step[Any]]) -> tuple[Step[Any], ...]:
+def _check_steps(name: str, processors: Iterable[Step]) -> tuple[Step, ...]:
     steps = tuple(processors)
     if not steps:
         raise ConfigurationError(f"{name!r} has no steps; give it at least one processor")
@@ -204,7 +260,7 @@ def _check_steps(name: str, processors: Iterable[Step[Any]]) -> tuple[Step[Any],
 def _composition(
     name: str,
     run: Callable[[StateT, Context], Awaitable[Success[StateT] | Failure[StateT]]],
-    steps: tuple[Step[Any], ...],
+    steps: tuple[Step, ...],
     timeout: float | None,
     retry: RetryPolicy | None,
     queue: QueueOptions | None,

@@ -34,7 +34,6 @@ class StateMetadata(msgspec.Struct, frozen=True, kw_only=True):
     last_updated: float = msgspec.field(default_factory=time.time)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class _StateMeta(msgspec.StructMeta):
     """Makes every subclass frozen and keyword-only, which msgspec asks for class by class."""
 
@@ -55,6 +54,8 @@ def find_state_class(name: str) -> type[AppState] | None:
     return _classes.get(name)
 
 
+# Once for the classes below it (type checkers look here before they look at the metaclass).
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class AppState(msgspec.Struct, frozen=True, metaclass=_StateMeta):
     """The base of every state: an immutable record that you subclass with fields of your own.
 

@@ -8,11 +8,11 @@ from greet import Greeting
 from am2z import QueueRuntime
 
 
-async def main(url: str, name: str = "Ada") -> None:
+async def main(url: str, name: str) -> None:
     async with QueueRuntime(url, role="client") as runtime:
         result = await runtime.execute("greet", Greeting(name=name))
         print(result.unwrap().text)
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:])
+    trio.run(main, sys.argv[1], sys.argv[2])

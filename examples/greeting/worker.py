@@ -16,6 +16,6 @@ async def main(url: str) -> None:
 
 if __name__ == "__main__":
     try:
-        trio.run(main, *sys.argv[1:])
+        trio.run(main, sys.argv[1])
     except KeyboardInterrupt:
         print("stopped")
