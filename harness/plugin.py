@@ -80,7 +80,12 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--am2z-timeout-scale is {scale}; give a number above 0")
         from harness.scale import set_scale  # noqa: PLC0415
 
-        set_scale(scale)
+        before = set_scale(scale)
+
+        def restore() -> None:
+            set_scale(before)
+
+        config.add_cleanup(restore)
     seed = config.getoption("--am2z-seed")
     if (given := getattr(config, "workerinput", {}).get("am2z_seed")) is not None:
         seed = given

@@ -96,9 +96,10 @@ class Progress:
             if name == ROW:
                 self._take(outcome_of(str(value)))
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Ctrl-C: everything is closed in order; only the status says it."""
-        self.interrupted = True
+        # pytest comes here too when it gives up by itself, with a subclass.
+        self.interrupted = excinfo.type is KeyboardInterrupt
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from am2z import ConfigurationError
 from harness.builtin import BUILTIN
+from harness.catalogue import load_catalogue
 from harness.lesson import leaves
 from harness.progress import Progress
 from harness.report import Report
@@ -128,6 +129,8 @@ def _check(specs: tuple[str, ...], redis: str) -> list[str]:
         raise ConfigurationError(f"one runtime is named twice: {', '.join(names)}")
     choice = choose(redis)
     for subject in subjects:
+        for rule_id in subject.known_failures:
+            load_catalogue().find(rule_id)
         if subject.redis == "server" and choice.start is None:
             raise ConfigurationError(f"{subject.name} needs a Redis server: {choice.description}")
     return names

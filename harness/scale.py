@@ -9,10 +9,11 @@ __all__ = ["scaled", "set_scale"]
 _scale = float(os.environ.get("AM2Z_TIMEOUT_SCALE") or 1.0)
 
 
-def set_scale(factor: float) -> None:
-    """Multiply every limit by ``factor`` from now on (``--am2z-timeout-scale``)."""
-    global _scale  # noqa: PLW0603 - one option, one value for the process
-    _scale = factor
+def set_scale(factor: float) -> float:
+    """Multiply every limit by ``factor`` from now on; answers the factor until now."""
+    global _scale
+    before, _scale = _scale, factor
+    return before
 
 
 def scaled(seconds: float) -> float:

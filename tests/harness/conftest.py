@@ -34,6 +34,15 @@ async def make_local(env):
         yield runtime
 
 
+@asynccontextmanager
+async def make_interrupted(_env):
+    raise KeyboardInterrupt
+    yield
+
+
+unknown_failure = RuntimeUnderTest("mine", make_local, known_failures={"EXE-999": "bug 12"})
+
+
 def make_rule(rule_id="STA-004", **fields):
     texts = {"text": "The law.", "intent": "The reason.", "help": "Look at the lock."}
     return Rule(**{"id": rule_id, "level": "MUST", "strength": "exact", **texts, **fields})

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import pytest
 
@@ -221,6 +222,7 @@ def test_the_default_is_every_runtime_that_can_be_run_here(run):
         (("lokal",), "did you mean local?"),
         (("no.such:thing",), "cannot load the runtime"),
         (("local", "local"), "named twice"),
+        (("tests.harness.conftest:unknown_failure",), "there is no rule 'EXE-999'"),
         (("queue[server]", "--redis=fake"), "queue[server] needs a Redis server"),
         (("--redis=postgres",), "choose one of auto"),
         (("local", "--timeout-scale=-1"), "give a number above 0"),
@@ -248,6 +250,40 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(project):
     assert "Traceback" not in err
     assert "slow: INCOMPLETE" in out
     assert not list(project.glob("am2z-*"))
+
+
+def test_an_interrupted_suite_reports_what_it_has(run):
+    arguments = ("tests.harness.conftest:make_interrupted", "--redis=fake", "--timeout-scale=2")
+    status, out, _ = run("conformance", *arguments)
+    assert status == 130
+    assert "make_interrupted: INCOMPLETE" in out
+
+
+def test_ctrl_c_in_any_command_ends_with_130(run, monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.rules, "run", interrupted)
+    status, _, err = run("rules")
+    assert (status, err) == (130, "am2z: interrupted\n")
+
+
+def test_a_suite_that_cannot_be_collected_shows_what_pytest_said(run, monkeypatch):
+    import harness.runner
+
+    real = harness.runner._empty_folder
+
+    @contextmanager
+    def broken():
+        with real() as folder:
+            (folder / "test_am2z_conformance.py").write_text("import no_such_module")
+            yield folder
+
+    monkeypatch.setattr(harness.runner, "_empty_folder", broken)
+    status, out, err = run("conformance", "local", "--redis=fake")
+    assert status == 1
+    assert "no_such_module" in err
+    assert "CONFORMANT" not in out
 
 
 def test_what_is_found_unclosed_after_the_last_rule_is_told_and_is_no_success(run, monkeypatch):

@@ -141,6 +141,12 @@ def test_an_option_that_cannot_work_is_a_usage_error(world, monkeypatch, option,
     assert words in found.pytest.stderr.str()
 
 
+def test_every_limit_is_scaled_by_one_option(world):
+    path = world.pytester.path / "small_kit.py"
+    path.write_text(path.read_text().replace("assert runtime.is_started", "assert kit.limit == 90"))
+    assert world.run("--am2z-timeout-scale=3").verdict == "CONFORMANT"
+
+
 def test_the_header_names_the_server_where_the_kit_is_used(world):
     found = world.run("--am2z-redis=fake")
     assert "am2z: Redis: in-process fakeredis" in found.text

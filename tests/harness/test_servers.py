@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -96,6 +97,43 @@ def test_a_docker_daemon_that_does_not_answer_is_not_waited_for(monkeypatch, hos
     assert time.monotonic() - started < 5
 
 
+class Docker:
+    """As much of Docker's client, and of testcontainers, as is used."""
+
+    stopped = 0
+
+    def __init__(self, image=None):
+        self.image = image
+
+    def from_env(self, timeout):
+        return self
+
+    def ping(self):
+        return True
+
+    close = start = ping
+
+    def get_container_host_ip(self):
+        return "127.0.0.1"
+
+    def get_exposed_port(self, port):
+        return port + 1
+
+    def stop(self):
+        Docker.stopped += 1
+
+
+def test_docker_gives_a_container_that_is_removed(monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "docker", Docker())
+    place = SimpleNamespace(RedisContainer=Docker)
+    monkeypatch.setitem(sys.modules, "testcontainers.community.redis", place)
+    server = Servers(choose("docker"))
+    assert server.url() == "redis://127.0.0.1:6380/0"
+    server.close()
+    assert Docker.stopped == 1
+
+
 def test_fake_means_no_server():
     servers_of_session = Servers(choose("fake"))
     assert not servers_of_session.available
@@ -125,6 +163,23 @@ def test_a_closed_server_leaves_no_process_and_no_folder(server):
     assert not folder.exists()
     assert not [p for p in running if p.is_running() and str(folder) in " ".join(p.cmdline())]
     assert not server.is_running
+
+
+@needs_server
+def test_a_server_that_does_not_end_when_asked_is_killed(server, monkeypatch):
+    folder = Path(server.url().removeprefix("unix://")).parent
+    shell = server._server._shell
+    real = shell.wait
+
+    def wait(timeout=None):
+        if timeout is not None:
+            raise subprocess.TimeoutExpired("redis-server", timeout)
+        return real()
+
+    monkeypatch.setattr(shell, "wait", wait)
+    server.close()
+    assert not folder.exists()
+    assert shell.returncode is not None
 
 
 @needs_server

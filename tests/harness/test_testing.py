@@ -1,7 +1,11 @@
 """How application authors test their processors."""
 
+from contextlib import asynccontextmanager
+
 import pytest
+import redis
 import trio
+import trio.testing
 
 from am2z import BusinessError, ConfigurationError, LocalRuntime, ValidationError
 from harness import (
@@ -14,6 +18,7 @@ from harness import (
     create_test_processor,
     create_test_state,
     on_every_runtime,
+    setup_test_runtime,
     wait_for_condition,
 )
 
@@ -122,9 +127,52 @@ def test_the_decorator_wants_the_runtime_first(test):
         on_every_runtime()(test)
 
 
+def test_several_errors_of_a_test_stay_together():
+    @on_every_runtime()
+    async def test_it(runtime):
+        async def fail(error):
+            raise error
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, OSError("one"))
+            nursery.start_soon(fail, OSError("two"))
+
+    @asynccontextmanager
+    async def make(*processors, **options):
+        yield None
+
+    with pytest.raises(ExceptionGroup) as caught:
+        test_it(am2z_runtime=make)
+    assert len(caught.value.exceptions) == 2
+
+
 # --- helpers
 
 
+def test_a_runtime_for_tests_has_a_namespace_of_its_own_that_is_emptied(am2z_redis_url):
+    async def main():
+        async with setup_test_runtime(counter, redis_url=am2z_redis_url) as runtime:
+            result = await runtime.execute(counter, TestState(), "session")
+            assert result.unwrap().count == 1
+            assert keys()
+
+    def keys():
+        with redis.Redis.from_url(am2z_redis_url) as client:
+            return client.keys("*am2z-test-*")
+
+    trio.run(main)
+    assert not keys()
+
+
+def test_a_runtime_for_tests_needs_no_server():
+    async def main():
+        async with setup_test_runtime(counter) as runtime:
+            assert (await runtime.execute(counter, TestState())).unwrap().count == 1
+
+    trio.run(main)
+
+
+@pytest.mark.trio
 async def test_cleaning_up_forgets_every_session():
     runtime = LocalRuntime()
     async with cleanup_test_runtime(runtime):
@@ -132,9 +180,6 @@ async def test_cleaning_up_forgets_every_session():
         await runtime.execute(counter, TestState(), "one")
         assert await runtime.active_sessions() == ["one"]
     assert not runtime.is_started
-
-
-test_cleaning_up_forgets_every_session = pytest.mark.trio(test_cleaning_up_forgets_every_session)
 
 
 def local(*processors):
