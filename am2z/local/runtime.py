@@ -413,7 +413,7 @@ class LocalRuntime(BaseRuntime):
         phases = Counter(execution.phase for execution in self._executions.values())
         return RuntimeStats(
             registered_processors=len(self._registry),
-            waiting=phases["waiting"] + phases["delayed"],
+            waiting=phases["waiting"],
             active=phases["active"],
             running=self._slots.active,
             completed=self._completed.total(),

@@ -318,7 +318,7 @@ class QueueRuntime(BaseRuntime):
         worker = self._running.worker
         return RuntimeStats(
             registered_processors=len(self._registry),
-            waiting=sum(stats.waiting + stats.delayed for stats in queues),
+            waiting=sum(stats.waiting for stats in queues),
             active=sum(stats.active for stats in queues),
             running=worker.running if worker is not None else 0,
             completed=sum(stats.completed for stats in queues),

@@ -203,7 +203,7 @@ class Worker:
         """Block until somebody says that there is work, or it is time to look anyway."""
         prefix = self._node.key("wake:")
         keys = [prefix + encode(name) for name, _ in wants]
-        # Redis ends a wait in steps of 100 ms, too coarse for a short back-off: we end it ourselves.
+        # Redis ends waits in steps of 100 ms, too coarse for a short back-off: we end it ourselves.
         deadline = trio.current_time() + timeout
         with trio.CancelScope(deadline=deadline) as self._idle_scope:
             await self._node.client.block("BLPOP", *keys, IDLE, timeout=IDLE)
