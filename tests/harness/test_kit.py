@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+import redis
 import trio
 
 from am2z import Capability, LocalRuntime, UnsupportedCapability
@@ -357,3 +358,60 @@ def test_descriptors_are_listed_where_the_system_can():
     with contextlib.closing(os.fdopen(os.open(os.devnull, os.O_RDONLY))) as extra:
         assert snapshot.leaks(0) == [f"descriptor {extra.fileno()} is still open (/dev/null)"]
     assert snapshot.leaks(0) == []
+
+
+# --- what is left behind on a server
+
+
+@pytest.fixture
+def check_on_server(check, am2z_redis_url):
+    """Run a rule on a runtime that writes keys of these names, and keeps them."""
+
+    def run(*keys, body=count_once, **declared):
+        @asynccontextmanager
+        async def make(env):
+            with redis.Redis.from_url(env.redis_url) as client:
+                for key in keys:
+                    client.set(f"{{am2z:{env.namespace}:0}}:{key}", "x")
+                client.set(f"{{am2z:{env.namespace}:0}}:short", "x", ex=60)
+            async with make_local(env) as runtime:
+                yield runtime
+
+        found = check(body, make=make, kit={"find_redis": lambda: am2z_redis_url}, **declared)
+        with redis.Redis.from_url(am2z_redis_url) as client:
+            assert client.keys("*am2z-test-kit*") == []
+        return found
+
+    return run
+
+
+def test_a_key_that_nothing_will_ever_remove_is_named(check_on_server):
+    outcome = check_on_server("st:one", "j:7", permanent_keys=("*:st:*",))
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "left behind: Redis key '{am2z:am2z-test-kit:0}:j:7' has no TTL"
+    assert "st:one" not in outcome.lesson
+
+
+def test_keys_that_may_stay_and_keys_with_a_ttl_are_no_leak(check_on_server):
+    assert check_on_server("st:one", permanent_keys=("*:st:*",)).status is Status.PASS
+
+
+def test_keys_are_not_judged_where_nothing_is_said_about_them(check_on_server):
+    assert check_on_server("j:7").status is Status.PASS
+
+
+def test_a_namespace_is_emptied_after_a_failure_too(check_on_server):
+    assert check_on_server("j:7", body=count_wrongly).status is Status.FAIL
+
+
+@pytest.mark.parametrize(("durable", "expected"), [(True, Status.PASS), (False, Status.FAIL)])
+def test_a_rule_may_leave_work_with_a_durable_runtime_only(check_on_server, durable, expected):
+    async def body(kit):
+        kit._check_capabilities = lambda runtime: None
+        kit.leave_work()
+        await count_once(kit)
+
+    lacks = {} if durable else {Capability.DURABLE: "no"}
+    supports = {Capability.DURABLE} if durable else ()
+    outcome = check_on_server("j:7", body=body, permanent_keys=(), supports=supports, lacks=lacks)
+    assert outcome.status is expected
