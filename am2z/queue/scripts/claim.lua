@@ -51,7 +51,10 @@ local function take(id, proc, group)
   leases[2 * taken + 2] = id
   move(proc, group, 'w', 'a')
   event('active', id, {p = proc, s = group, n = n, a = attempt})
-  answer[taken + 1] = {id, f, attempt, n, proc, group, call('GET', P .. 'd:' .. id) or ''}
+  -- a key that others have broken must not end this script halfway: its worker fails that one alone
+  local payload = redis.pcall('GET', P .. 'd:' .. id)
+  if type(payload) ~= 'string' then payload = '' end
+  answer[taken + 1] = {id, f, attempt, n, proc, group, payload}
   return 1
 end
 
