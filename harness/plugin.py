@@ -6,30 +6,30 @@ installed and does not use it pays for nothing.
 
 from __future__ import annotations
 
-import os
 import random
-import shlex
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.config import KIT, SEED, SESSION, checked, is_worker, session_of, wanted_redis
+from harness.fixtures import (  # noqa: F401 - pytest looks for them here
+    am2z_kit,
+    am2z_namespace,
+    am2z_redis_url,
+    am2z_runtime,
+)
+
 if TYPE_CHECKING:
-    from harness.kit import Kit
     from harness.report import Report
-    from harness.session import Session
     from harness.subject import RuntimeUnderTest
 
 pytest.register_assert_rewrite("harness.conformance", "harness.collector", "harness.waiting")
 
 ROW = "am2z"
 """The name under which an outcome travels in a test report's ``user_properties``."""
-
-_SESSION: pytest.StashKey[Session] = pytest.StashKey()
-_SEED: pytest.StashKey[int] = pytest.StashKey()
-_KIT: pytest.StashKey[Kit] = pytest.StashKey()
 
 _FOR_APPLICATIONS = ("local", "queue[fake]")
 """Where ``am2z_runtime`` runs in a project that names no runtimes of its own."""
@@ -89,29 +89,29 @@ def pytest_configure(config: pytest.Config) -> None:
     seed = config.getoption("--am2z-seed")
     if (given := getattr(config, "workerinput", {}).get("am2z_seed")) is not None:
         seed = given
-    config.stash[_SEED] = random.randrange(2**31) if seed is None else seed  # noqa: S311
+    config.stash[SEED] = random.randrange(2**31) if seed is None else seed  # noqa: S311
     config.pluginmanager.register(_Collector(config), "am2z-collector")
-    if _wanted_redis(config) != "auto" and not _is_worker(config):
-        _checked(lambda: _session(config).choice)
+    if wanted_redis(config) != "auto" and not is_worker(config):
+        checked(lambda: session_of(config).choice)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give the workers of xdist the seed of the whole run."""
-    node.workerinput["am2z_seed"] = node.config.stash[_SEED]
+    node.workerinput["am2z_seed"] = node.config.stash[SEED]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001
     """Learn from a worker of xdist which runtimes there were."""
     if (sent := getattr(node, "workeroutput", {}).get("am2z_declared")) is not None:
-        _session(node.config).take_declarations(sent)
+        session_of(node.config).take_declarations(sent)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Name the server, the seed, where the kit is in use."""
     hooks = config.pluginmanager.hook.pytest_am2z_runtimes.get_hookimpls()
-    if hooks or config.getoption("--am2z-runtime") or _wanted_redis(config) != "auto":
+    if hooks or config.getoption("--am2z-runtime") or wanted_redis(config) != "auto":
         return _header(config)
     return None
 
@@ -126,7 +126,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that asks for a kit or a runtime once for each runtime."""
     for fixture in ("am2z_kit", "am2z_runtime"):
         if fixture in metafunc.fixturenames:
-            subjects = _checked(partial(_subjects, metafunc, fixture))
+            subjects = checked(partial(_subjects, metafunc, fixture))
             names = [subject.name for subject in subjects]
             metafunc.parametrize(fixture, subjects, ids=names, indirect=True)
 
@@ -148,7 +148,7 @@ def pytest_runtest_makereport(
     if subject is not None and (mark := item.get_closest_marker("am2z_rule")) is not None:
         from harness.rows import row  # noqa: PLC0415
 
-        sent = row(report, str(mark.args[0]), item.stash.get(_KIT, None), subject.name)
+        sent = row(report, str(mark.args[0]), item.stash.get(KIT, None), subject.name)
         if sent is not None:
             report.user_properties.append((ROW, sent))
     return report
@@ -158,11 +158,11 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the server; write the report, or hand what it needs to the controller of xdist."""
     config = session.config
-    state = config.stash.get(_SESSION, None)
+    state = config.stash.get(SESSION, None)
     if state is None:
         return
     state.close()
-    if _is_worker(config):
+    if is_worker(config):
         output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
         output["am2z_declared"] = state.declarations_for_controller()
         return
@@ -175,7 +175,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the server where the session never came to its end."""
-    if (state := config.stash.get(_SESSION, None)) is not None:
+    if (state := config.stash.get(SESSION, None)) is not None:
         state.close()
 
 
@@ -194,56 +194,10 @@ def pytest_terminal_summary(
 
 def conformance_report(config: pytest.Config) -> Report | None:
     """What this session found out; ``None`` where no rule was collected."""
-    state = config.stash.get(_SESSION, None)
+    state = config.stash.get(SESSION, None)
     if state is None or not (state.declared or state.outcomes):
         return None
     return state.report()
-
-
-@pytest.fixture
-def am2z_kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
-    """The kit for one rule on one runtime."""
-    state = _session(request.config)
-    if request.param.redis == "server" and not state.servers.available:
-        pytest.skip(state.choice.description)
-    kit = state.kit(request.param, request.node.nodeid)
-    request.node.stash[_KIT] = kit
-    yield kit
-    state.remove_namespace(kit.namespace)
-
-
-@pytest.fixture
-def am2z_runtime(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Makes runtimes for a test of your own processors; the test runs once for each kind. ::
-
-    async def test_price(am2z_runtime):               # under pytest-trio, or in a trio.run
-        async with am2z_runtime(price) as runtime:    # started, with price registered
-            result = await runtime.execute(price, Order(items=["chair"]))
-    """
-    state = _session(request.config)
-    if request.param.redis == "server" and not state.servers.available:
-        pytest.skip(state.choice.description)
-    kit = state.kit(request.param, request.node.nodeid)
-    yield kit.runtime
-    state.remove_namespace(kit.namespace)
-
-
-@pytest.fixture
-def am2z_namespace(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace that nobody else uses; its Redis keys are removed after the test."""
-    state = _session(request.config)
-    namespace = state.new_namespace()
-    yield namespace
-    state.remove_namespace(namespace)
-
-
-@pytest.fixture(scope="session")
-def am2z_redis_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a real Redis server; the test is skipped where there is none."""
-    servers = _session(request.config).servers
-    if not servers.available:
-        pytest.skip(servers.choice.description)
-    return servers.url()
 
 
 class _Collector:
@@ -258,41 +212,7 @@ class _Collector:
             if name == ROW:
                 from harness.rows import outcome_of  # noqa: PLC0415
 
-                _session(self._config).outcomes.append(outcome_of(str(value)))
-
-
-class _PytestReplay:
-    """How to run a test of this session again."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._arguments = [
-            argument
-            for argument in config.invocation_params.args
-            if not str(argument).startswith("--am2z-seed=")
-        ]
-        self._options = [f"--am2z-seed={config.stash[_SEED]}"]
-        if (redis := _wanted_redis(config)) != "auto":
-            self._options.append(f"--am2z-redis={redis}")
-        self._options += [f"--am2z-runtime={s}" for s in config.getoption("--am2z-runtime")]
-
-    def one(self, runtime: str, rule_id: str, nodeid: str) -> str:  # noqa: ARG002
-        """See ``Replay``."""
-        return shlex.join(["pytest", nodeid, *self._options])
-
-    def all(self) -> str:
-        """See ``Replay``."""
-        return shlex.join(["pytest", *map(str, self._arguments), self._options[0]])
-
-
-def _session(config: pytest.Config) -> Session:
-    """The state of this process, made when the kit is first used."""
-    if (state := config.stash.get(_SESSION, None)) is None:
-        from harness.session import Session  # noqa: PLC0415
-
-        replay = config.pluginmanager.get_plugin("am2z-replay") or _PytestReplay(config)
-        state = Session(_wanted_redis(config), config.stash[_SEED], replay)
-        config.stash[_SESSION] = state
-    return state
+                session_of(self._config).outcomes.append(outcome_of(str(value)))
 
 
 def _subjects(metafunc: pytest.Metafunc, fixture: str) -> list[RuntimeUnderTest]:
@@ -309,7 +229,7 @@ def _subjects(metafunc: pytest.Metafunc, fixture: str) -> list[RuntimeUnderTest]
             "conftest.py, or give --am2z-runtime=local"
         )
     if hasattr(metafunc.function, "am2z_check"):
-        state = _session(config)
+        state = session_of(config)
         for subject in subjects:
             if subject.name not in state.declared:
                 state.declare(subject)
@@ -327,24 +247,5 @@ def _fixtures(item: pytest.Item) -> list[str]:
 
 
 def _header(config: pytest.Config) -> str:
-    state = _session(config)
-    return f"am2z: Redis: {_checked(lambda: state.choice).description}; seed {state.seed}"
-
-
-def _wanted_redis(config: pytest.Config) -> str:
-    given: str | None = config.getoption("--am2z-redis")
-    return given or os.environ.get("AM2Z_REDIS") or "auto"
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
-
-
-def _checked(work: Callable[[], Any]) -> Any:
-    """What ``work`` gives; a ``ConfigurationError`` becomes pytest's own, without a traceback."""
-    from am2z import ConfigurationError  # noqa: PLC0415
-
-    try:
-        return work()
-    except ConfigurationError as error:
-        raise pytest.UsageError(str(error)) from error
+    state = session_of(config)
+    return f"am2z: Redis: {checked(lambda: state.choice).description}; seed {state.seed}"

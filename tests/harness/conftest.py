@@ -11,8 +11,9 @@ import harness.plugin
 import harness.progress
 import harness.rows
 import harness.rules
+import harness.scale
 import harness.session
-from am2z import Capability, LocalRuntime
+from am2z import Capability, LocalRuntime, cli
 from harness import RuntimeUnderTest
 from harness.catalogue import Catalogue, Rule
 from harness.kit import Kit
@@ -138,3 +139,24 @@ def world(pytester, monkeypatch):
 
     declare()
     return SimpleNamespace(declare=declare, run=run, pytester=pytester, catalogue=catalogue)
+
+
+@pytest.fixture
+def hurry(monkeypatch):
+    """Limits in hundredths, for rules that run into them."""
+    monkeypatch.setattr(harness.scale, "_scale", 0.02)
+
+
+@pytest.fixture
+def run(capsys):
+    """The command in this process."""
+
+    def call(*arguments):
+        try:
+            status = cli.main(arguments)
+        except SystemExit as leaving:
+            status = leaving.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call

