@@ -150,7 +150,7 @@ def refused(state: AppState) -> ValidationError:
         (Looped(items=[{1, "a"}]), "items[0]"),
         (Looped(table={1: 2}), "table"),  # type: ignore[dict-item]
     ],
-    ids=str,
+    ids=range(9),
 )
 def test_the_path_leads_to_the_part_that_cannot_cross(state: AppState, path: str) -> None:
     error = refused(state)
