@@ -81,6 +81,7 @@ class SocketWire:
 
     async def _send_rest(self, rest: memoryview) -> None:
         while rest:
+            self._check_open()
             await trio.lowlevel.wait_writable(self._socket)
             with suppress(BlockingIOError):
                 rest = rest[self._socket.send(rest) :]
@@ -88,6 +89,7 @@ class SocketWire:
 
     async def receive(self) -> list[Any]:
         while True:
+            self._check_open()
             await trio.lowlevel.wait_readable(self._socket)
             try:
                 data = self._socket.recv(READ_SIZE)
@@ -96,6 +98,12 @@ class SocketWire:
             self.progress += 1
             if replies := _feed(self._reader, data):
                 return replies
+
+    def _check_open(self) -> None:
+        # The connection can be dropped between two reads, and trio must never be asked to wait for
+        # a closed socket: it has no number, and trio would take -1 for one.
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError("the connection is closed")
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:

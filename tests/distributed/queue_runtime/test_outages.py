@@ -10,7 +10,8 @@ import trio
 from am2z import AM2ZError, Context, NetworkError, processor
 from am2z.queue import dispatch, run, worker
 from am2z.queue import runtime as runtime_module
-from am2z.queue.client import sync_client
+from am2z.queue.client import parse_url, sync_client
+from am2z.queue.client.transport import WIRE_ERRORS, open_wire
 
 from .apps import Work
 from .conftest import Eyes, wait_until
@@ -229,3 +230,13 @@ async def test_housekeeping_survives_an_error(make, monkeypatch, caplog):
                 await failed.wait()
                 await anext(events)
     assert "metrics could not be collected: away for a moment" in caplog.text
+
+
+async def test_closed_wire_says_so(url):
+    """A connection may be dropped between two reads; trio must not be asked about socket -1."""
+    wire = await open_wire(parse_url(url))
+    wire.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await wire.receive()
+    with pytest.raises(WIRE_ERRORS):
+        await wire.send(b"PING\r\n")
