@@ -23,6 +23,7 @@ from am2z.errors import (
     RuntimeNotStartedError,
 )
 from am2z.events import Event, EventType
+from am2z.executor import unwrapped
 from am2z.processor import Processor
 from am2z.registry import Registry
 from am2z.resources import ResourceLimits, ResourceMonitor
@@ -57,6 +58,7 @@ class BaseRuntime(RuntimeMixin):
         self._started_at = 0.0
         self._stop_requested = trio.Event()
         self._engine_done = trio.Event()
+        self._engine_done.set()
 
     # --- the life of a runtime
 
@@ -115,6 +117,7 @@ class BaseRuntime(RuntimeMixin):
         async with self._lock:
             if self._accepting:
                 return
+            await self._engine_done.wait()  # a stop() that was cancelled is not over yet
             self._stop_requested, self._engine_done = trio.Event(), trio.Event()
             self.resources.reset()
             try:
@@ -128,8 +131,6 @@ class BaseRuntime(RuntimeMixin):
     async def stop(self) -> None:
         """See ``RuntimeCore.stop``."""
         async with self._lock:
-            if not self._accepting:
-                return
             self._accepting = False
             self._stop_requested.set()
             await self._engine_done.wait()
@@ -273,11 +274,3 @@ def _checked(value: Any, cls: type[Any]) -> Any:
     if not isinstance(value, cls):
         raise ConfigurationError(f"{value!r} is not a {cls.__name__}")
     return value
-
-
-def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The only exception in a group, or the group: a nursery wraps even a single error."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 import trio
 
-from am2z.codec import copy_state
+from am2z.codec import copy_state, encode_mapping
 from am2z.context import Context
 from am2z.errors import AM2ZError, ConfigurationError, ValidationError
 from am2z.executor import run_step
@@ -232,9 +232,9 @@ def _merge_changes(state: StateT, results: list[StateT]) -> StateT:
     for index, result in enumerate(results):
         for name in state.__struct_fields__:
             value = getattr(result, name, None)
-            if name == "metadata" or value == getattr(state, name):
+            if name == "metadata" or _same(value, getattr(state, name)):
                 continue
-            if name in changes and changes[name] != value:
+            if name in changes and not _same(value, changes[name]):
                 raise ValidationError(
                     name,
                     f"branch {index} and an earlier one changed it differently; give parallel() a "
@@ -242,6 +242,11 @@ def _merge_changes(state: StateT, results: list[StateT]) -> StateT:
                 )
             changes[name] = value
     return state.evolve(**changes)
+
+
+def _same(value: object, other: object) -> bool:
+    """Whether two values are the same on the wire; NaN, for one, is unequal to itself."""
+    return value == other or encode_mapping({"": value}) == encode_mapping({"": other})
 
 
 def _check_steps(name: str, processors: Iterable[Step]) -> tuple[Step, ...]:

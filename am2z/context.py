@@ -7,9 +7,10 @@ import math
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, Protocol
 
+import outcome
 import trio
 
-from am2z.errors import ConfigurationError, ValidationError
+from am2z.errors import ConfigurationError, ExecutionCancelledError, ValidationError
 from am2z.ids import check_name
 from am2z.processor import Processor
 from am2z.result import ExecutionMetadata, ProcessorResult
@@ -73,8 +74,8 @@ class Context:
     - ``processor``: the definition; ``runtime``: has ``emit`` for events of the runtime itself
     """
 
-    __slots__ = ("_ended", "_host", "_log", "call_depth", "calls", "deadline", "fence", "metadata",
-                 "path", "processor")  # fmt: skip
+    __slots__ = ("_calls", "_ended", "_host", "_lineage", "_log", "call_depth", "deadline", "fence",
+                 "metadata", "path", "processor")  # fmt: skip
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class Context:
         call_depth: int = 0,
         fence: int = 0,
         path: str = "",
+        lineage: str = "",
     ) -> None:
         self._host = host
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
@@ -96,7 +98,8 @@ class Context:
         self.call_depth = call_depth
         self.fence = fence
         self.path = path
-        self.calls = 0
+        self._lineage = lineage
+        self._calls = 0
 
     @property
     def session_id(self) -> str:
@@ -141,8 +144,10 @@ class Context:
         left until ``deadline``, and is cancelled with its parent. It commits nothing.
 
         Answers a failed result where the child fails, is unknown, or is called deeper than
-        ``RuntimeConfig.max_call_depth``.
+        ``RuntimeConfig.max_call_depth``. Raises ``ExecutionCancelledError`` once this attempt is
+        over, as it can be for a thread that was left behind.
         """
+        self.check_running()
         name = processor.name if isinstance(processor, Processor) else processor
         check_name(name, "processor")
         return await self._host.call_from(self, name, state)
@@ -172,44 +177,101 @@ class Context:
         """The attempt is over: what is emitted from now on is dropped. Called by the executor."""
         self._ended = True
 
-    def step(self, processor: Processor[Any], label: str, attempt: int, deadline: float) -> Context:
-        """The context of a step that runs in place, inside this execution."""
+    def check_running(self) -> None:
+        """Raise ``ExecutionCancelledError`` if the attempt is over."""
+        if self._ended:
+            meta = self.metadata
+            raise ExecutionCancelledError(
+                f"attempt {meta.attempt} of execution {meta.execution_id} is over, it can call "
+                "nobody any more; do not keep a context for longer than its processor runs"
+            )
+
+    def step(
+        self,
+        label: str,
+        processor: Processor[Any] | None = None,
+        attempt: int = 1,
+        deadline: float = math.inf,
+    ) -> Context:
+        """The context of one step inside this execution.
+
+        ``processor`` is what runs in place. Without one the step is a call, and the context is this
+        one under another path: steps that run at the same time must not take numbers in turn.
+        """
         metadata = ExecutionMetadata(
-            processor_name=processor.name,
+            processor_name=processor.name if processor else self.metadata.processor_name,
             execution_id=self.metadata.execution_id,
             session_id=self.metadata.session_id,
             attempt=attempt,
             started_at=self.metadata.started_at,
         )
-        # The attempt is in the path so that a retried step calls its children afresh.
         return Context(
             self._host,
-            processor,
+            processor or self.processor,
             metadata,
             deadline=min(deadline, self.deadline),
             call_depth=self.call_depth,
             fence=self.fence,
             path=f"{self.path}/s{label}",
+            lineage=f"{self._lineage}/{self.metadata.attempt}s{label}",
         )
 
     def next_call(self) -> str:
-        """The name of the next child of this execution: the same in every delivery."""
-        self.calls += 1
-        return f"{self.path}/{self.metadata.attempt}-{self.calls}"
+        """The name of the next child of this execution: the same in every delivery.
+
+        Every attempt above it is in the name, so that whatever is tried again calls afresh.
+        """
+        self._calls += 1
+        return f"{self._lineage}/{self.metadata.attempt}-{self._calls}"
 
 
 class ThreadContext:
-    """The context of a plain ``def`` processor: the same, without ``await``, from its thread."""
+    """The context of a plain ``def`` processor: the same, without ``await``, from its thread.
 
-    def __init__(self, ctx: Context) -> None:
+    What it calls runs in ``nursery``, which belongs to the attempt and is cancelled with it.
+    """
+
+    def __init__(self, ctx: Context, nursery: trio.Nursery) -> None:
         self._ctx = ctx
+        self._nursery = nursery
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ctx, name)
 
     def call(self, processor: Processor[Any] | str, state: StateT) -> ProcessorResult[StateT]:
         """As ``Context.call``; blocks this thread until the child is done."""
-        return trio.from_thread.run(self._ctx.call, processor, state)
+        return trio.from_thread.run(self._call, processor, state)
+
+    async def _call(
+        self, processor: Processor[Any] | str, state: StateT
+    ) -> ProcessorResult[StateT]:
+        # Trio runs this in a task of the system, since the thread may be left behind. Only the
+        # waiting may happen there: the child itself is the attempt's.
+        self._ctx.check_running()
+        answer: outcome.Outcome[ProcessorResult[StateT]] | None = None
+        done = trio.Event()
+
+        async def run() -> None:
+            nonlocal answer
+            try:
+                answer = outcome.Value(await self._ctx.call(processor, state))
+            except Exception as error:
+                answer = outcome.Error(error)
+            finally:
+                done.set()
+
+        self._nursery.start_soon(run)
+        await done.wait()
+        if answer is None:  # cancelled, and the attempt with it
+            self._ctx.end()
+            self._ctx.check_running()
+        assert answer is not None
+        return answer.unwrap()
+
+    @property
+    def runtime(self) -> ThreadEmitter:
+        """As ``Context.runtime``."""
+        return ThreadEmitter(self._ctx.runtime)
 
     def emit(self, event: str, data: Mapping[str, Any] | None = None) -> None:
         """As ``Context.emit``."""
@@ -218,6 +280,17 @@ class ThreadContext:
     def update_progress(self, percent: float) -> None:
         """As ``Context.update_progress``."""
         trio.from_thread.run_sync(self._ctx.update_progress, percent)
+
+
+class ThreadEmitter:
+    """What a plain ``def`` processor sees as ``ctx.runtime``."""
+
+    def __init__(self, emitter: RuntimeEmitter) -> None:
+        self._emitter = emitter
+
+    def emit(self, event: str, data: Mapping[str, Any] | None = None) -> None:
+        """As the runtime's own ``emit``."""
+        trio.from_thread.run_sync(self._emitter.emit, event, data)
 
 
 _RESERVED = ("processor:", "queue:", "session:", "runtime:", "metrics:", "resource:")

@@ -21,7 +21,7 @@ from am2z.processor import Processor
 from am2z.result import ExecutionMetadata, Failure, ProcessorResult, Success
 from am2z.state import AppState, StateMetadata, StateT
 
-__all__ = ["Outcome", "attempt", "run_step"]
+__all__ = ["Outcome", "attempt", "run_step", "to_result", "unwrapped"]
 
 NO_RETRY = RetryPolicy(max_attempts=1)
 
@@ -48,13 +48,16 @@ class Outcome(Generic[StateT]):
         self.completed_steps = completed_steps
         self.elapsed = elapsed
 
-    def seal(self, limit: int) -> bytes | None:
-        """The bytes of the new state. What cannot cross the wire turns this into a failure."""
+    def seal(self, limit: int | None = None) -> bytes | None:
+        """The bytes of the new state, which becomes the one that a reader of them gets.
+
+        What cannot cross the wire turns this into a failure.
+        """
         if self.state is None:
             return None
         try:
             data = encode_state(self.state, limit)
-            decode_state(type(self.state), data)  # what cannot be read back has not crossed
+            self.state = decode_state(type(self.state), data)
         except AM2ZError as error:
             self.state, self.error = None, error
             return None
@@ -94,7 +97,9 @@ async def attempt(processor: Processor[StateT], state: StateT, ctx: Context) -> 
         if scope.cancelled_caught:
             outcome = Outcome(None, _timeout_error(processor, started, ctx))
     except Exception as error:
-        outcome = Outcome(None, _adopt(error, processor))
+        raised = unwrapped(error)
+        answer = raised if isinstance(raised, Failure) else Failure(raised)
+        outcome = _judge(processor, state, answer)
     except BaseExceptionGroup as group:
         raise _cancellation(group, processor) from None
     finally:
@@ -109,9 +114,14 @@ async def _call(processor: Processor[StateT], state: StateT, ctx: Context) -> An
         # A limiter of its own: trio's is shared by the process, and threads that wait for what they
         # called would use it up. How many threads there are is bounded by the slots.
         fn: Any = processor.fn
-        return await trio.to_thread.run_sync(
-            fn, state, ThreadContext(ctx), abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-        )
+        limiter = trio.CapacityLimiter(1)
+        async with trio.open_nursery() as nursery:
+            try:
+                return await trio.to_thread.run_sync(
+                    fn, state, ThreadContext(ctx, nursery), abandon_on_cancel=True, limiter=limiter
+                )
+            finally:
+                ctx.end()  # before the nursery closes: a thread left behind must not use it
     answer: Any = processor.fn(state, ctx)
     return await answer
 
@@ -161,11 +171,17 @@ def _advance(given: StateT, new: StateT) -> StateT:
 
 def _adopt(error: BaseException, processor: Processor[Any]) -> AM2ZError:
     """The error of ours that stands for whatever a processor raised."""
-    if isinstance(error, Failure):
-        error = error.error
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # a nursery wraps even a single error
+    error = unwrapped(error)
+    while isinstance(error, Failure):
+        error = unwrapped(error.error)
     return to_am2z_error(error, where=f"processor {processor.name!r}")
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """The only exception in a group, or ``error``: a nursery wraps even a single one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _cancellation(
@@ -201,17 +217,28 @@ async def run_step(
 ) -> ProcessorResult[StateT]:
     """One step of a composition: a ``Processor`` runs in place, a name is called where it lives.
 
-    In place, the step's own timeout and retry policy hold, inside the deadline of ``ctx``.
+    In place, the step's own timeout and retry policy hold, inside the deadline of ``ctx``. A state
+    that cannot cross to the step is the step's failure.
     """
-    if isinstance(step, str):
-        return await ctx.call(step, state)
+    try:
+        if isinstance(step, str):
+            return await ctx.step(label).call(step, state)
+        return await _run_in_place(ctx, step, state, label)
+    except AM2ZError as error:
+        return ProcessorResult(success=False, state=state, error=error, metadata=ctx.metadata)
+
+
+async def _run_in_place(
+    ctx: Context, step: Processor[StateT], state: StateT, label: str
+) -> ProcessorResult[StateT]:
     number = 0
     while True:
         number += 1
         deadline = trio.current_time() + step.timeout if step.timeout else ctx.deadline
-        inner = ctx.step(step, label, number, deadline)
+        inner = ctx.step(label, step, number, deadline)
         inner.metadata = _stamped(inner.metadata)
         outcome = await attempt(step, copy_state(state), inner)
+        outcome.seal()
         delay = await outcome.next_delay(step, number)
         if delay is None:
             return to_result(outcome, state, inner.metadata)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, ClassVar
 
 import trio
@@ -14,9 +15,10 @@ from am2z.admission import Request, call_too_deep, refusal, runtime_stopped, ses
 from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
 from am2z.clock import wall_clock
-from am2z.codec import checksum, copy_mapping, decode_state
+from am2z.codec import checksum, copy_mapping
 from am2z.config import RuntimeConfig
 from am2z.context import Context, Delivery
+from am2z.dead import DeadLetter
 from am2z.errors import (
     AM2ZError,
     ExecutionCancelledError,
@@ -26,7 +28,9 @@ from am2z.events import Event, EventType
 from am2z.executor import Outcome, attempt, to_result
 from am2z.ids import check_name
 from am2z.local.execution import Execution, Phase
+from am2z.local.dead import LocalDeadLetters
 from am2z.local.handle import LocalHandle
+from am2z.local.remembered import Remembered
 from am2z.local.sessions import SessionTable
 from am2z.local.state import LocalStateManager
 from am2z.resources import ResourceLimits
@@ -35,6 +39,7 @@ from am2z.runtime import ProcessorRef
 from am2z.slots import Slot, Slots
 from am2z.state import StateT
 from am2z.stats import QueueStats, RuntimeStats
+from am2z.typenames import type_name
 
 __all__ = ["LocalRuntime"]
 
@@ -67,6 +72,13 @@ class LocalRuntime(BaseRuntime):
         self._failed: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._fence = 0
+        self._remembered = Remembered(self.config.result_ttl)
+        self._dead = LocalDeadLetters(self._resubmit)
+
+    @property
+    def dead(self) -> LocalDeadLetters:
+        """See ``RuntimeCore.dead``."""
+        return self._dead
 
     @property
     def state(self) -> LocalStateManager:
@@ -79,27 +91,44 @@ class LocalRuntime(BaseRuntime):
         self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
     ) -> ProcessorResult[StateT]:
         """See ``Runtime.execute``. It runs in the caller's task, and is cancelled with it."""
+        await trio.lowlevel.checkpoint()
         self._require_started()
         request = self._admission.admit(processor, state, session_id)
         execution = self._begin(request)
         if isinstance(execution, AM2ZError):
-            await trio.lowlevel.checkpoint()
             return refusal(request, execution)
         return await self._run(execution)
 
     async def submit(
-        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+        self,
+        processor: ProcessorRef[StateT],
+        state: StateT,
+        session_id: str | None = None,
+        *,
+        execution_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | float | None = None,
     ) -> LocalHandle[StateT]:
         """See ``RuntimeCore.submit``."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._require_started()
-        request = self._admission.admit(processor, state, session_id)
+        request = self._admission.admit(
+            processor, state, session_id, execution_id=execution_id, delay=delay, at=at
+        )
+        handle = self._submit(request)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return handle
+
+    def _submit(self, request: Request[StateT]) -> LocalHandle[StateT]:
+        if (known := self._remembered.find(request)) is not None:
+            return known
         execution = self._begin(request)
         if isinstance(execution, AM2ZError):
             handle = LocalHandle[StateT](request.execution_id, None)
             handle.resolve(refusal(request, execution))
-            await trio.lowlevel.checkpoint()
             return handle
         handle = LocalHandle[StateT](request.execution_id, execution)
+        self._remembered.keep(request, handle)
 
         async def run() -> None:
             try:
@@ -108,11 +137,22 @@ class LocalRuntime(BaseRuntime):
                 # The runtime's block failed; whoever waits outside of it must learn so.
                 handle.resolve(refusal(request, runtime_stopped(request.name)))
                 raise
+            finally:
+                self._remembered.ended(request)
 
         assert self._nursery is not None
         self._nursery.start_soon(run, name=f"execution {request.execution_id}")
-        await trio.lowlevel.cancel_shielded_checkpoint()
         return handle
+
+    async def _resubmit(self, letter: DeadLetter, execution_id: str) -> None:
+        """Hand a dead letter over again."""
+        self._require_started()
+        request = self._admission.admit(
+            letter.processor_name, letter.state(), letter.session_id, execution_id=execution_id
+        )
+        handle = self._submit(request)
+        if handle.refused is not None:
+            raise handle.refused
 
     def _begin(
         self, request: Request[Any], *, depth: int = 0, deadline: float = math.inf
@@ -180,6 +220,9 @@ class LocalRuntime(BaseRuntime):
 
     async def _attempts(self, execution: Execution) -> ProcessorResult[Any]:
         request, processor = execution.request, execution.processor
+        if request.when is not None:
+            self._enter(execution, "delayed")
+            await trio.sleep(request.when.seconds())
         while True:
             if not execution.slot.try_acquire():
                 self._enter(execution, "waiting")
@@ -190,6 +233,9 @@ class LocalRuntime(BaseRuntime):
             self._tell(execution, EventType.ACTIVE, {})
             outcome = await attempt(processor, request.given(), ctx)
             execution.elapsed = outcome.elapsed
+            if execution.verdict is not None:  # stopped, however it took that
+                outcome = Outcome(None, execution.verdict, elapsed=outcome.elapsed)
+                return self._fail(execution, outcome, ctx.metadata)
             data = outcome.seal(self.config.max_payload_bytes)
             if data is not None:
                 return self._succeed(execution, outcome, data, ctx.metadata)
@@ -225,14 +271,11 @@ class LocalRuntime(BaseRuntime):
         self, execution: Execution, outcome: Outcome[Any], data: bytes, metadata: ExecutionMetadata
     ) -> ProcessorResult[Any]:
         """Commit and answer. No checkpoint between the two: either both happen or none."""
-        if execution.verdict is not None:  # stopped in the moment in which it finished
-            return self._fail(execution, Outcome(None, execution.verdict), metadata)
         request = execution.request
         state = outcome.state
         assert state is not None
         if execution.session is not None and execution.depth == 0:
             self._store.commit(request.session_id, state, data, checksum(data))
-        outcome.state = decode_state(type(state), data)
         self._completed[request.name] += 1
         if execution.session is not None:
             execution.session.completed[request.name] += 1
@@ -250,6 +293,8 @@ class LocalRuntime(BaseRuntime):
         """Answer a failure for good; the committed state stays as it was."""
         request = execution.request
         self._failed[request.name] += 1
+        if execution.depth == 0 and execution.verdict is None and outcome.error is not None:
+            self._bury(request, outcome.error)
         if execution.session is not None:
             execution.session.failed[request.name] += 1
         told = {"error": outcome.error}
@@ -257,6 +302,19 @@ class LocalRuntime(BaseRuntime):
             self._tell(execution, EventType.FAILED, told)
         self._tell(execution, EventType.QUEUE_FAILED, told)
         return to_result(outcome, request.given(), metadata or self._metadata(execution))
+
+    def _bury(self, request: Request[Any], error: AM2ZError) -> None:
+        self._dead.bury(
+            DeadLetter(
+                execution_id=request.execution_id,
+                processor_name=request.name,
+                session_id=request.session_id if request.is_named else None,
+                failed_at=wall_clock(),
+                error=error,
+                state_type=type_name(type(request.state)),
+                data=request.data,
+            )
+        )
 
     # --- what contexts ask for (ContextHost)
 
