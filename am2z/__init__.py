@@ -24,6 +24,7 @@ from am2z.cleanup import (
 from am2z.compose import batch, chain, parallel, route
 from am2z.config import RuntimeConfig
 from am2z.context import Context, Delivery, ThreadContext
+from am2z.dead import DeadLetter, DeadLetters
 from am2z.errors import (
     AM2ZError,
     BusinessError,
@@ -84,6 +85,8 @@ __all__ = [
     "Capability",
     "ConfigurationError",
     "Context",
+    "DeadLetter",
+    "DeadLetters",
     "Delivery",
     "ErrorCategory",
     "ErrorSeverity",

@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Generic
+from datetime import datetime
+from typing import Generic, NamedTuple
 
 import msgspec
 
+from am2z.clock import wall_clock
 from am2z.codec import decode_state, encode_state
 from am2z.context import Context
 from am2z.errors import (
     AM2ZError,
     CallDepthExceededError,
+    ConfigurationError,
     RuntimeStoppedError,
     SessionStoppedError,
     ValidationError,
 )
-from am2z.ids import check_name, new_id
+from am2z.ids import check_execution_id, check_name, new_id
+from am2z.policy import check_duration
 from am2z.processor import Processor
 from am2z.registry import Registry
 from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.runtime import ProcessorRef
 from am2z.state import AppState, StateT
 
-__all__ = ["Admission", "Request", "call_too_deep", "refusal", "runtime_stopped", "session_stopped"]
+__all__ = [
+    "Admission",
+    "Request",
+    "When",
+    "call_too_deep",
+    "id_taken",
+    "refusal",
+    "runtime_stopped",
+    "session_stopped",
+]
+
+
+class When(NamedTuple):
+    """When an execution shall begin: after so many seconds, or at a wall-clock time."""
+
+    delay: float = 0.0
+    at: float | None = None
+
+    def seconds(self) -> float:
+        """Seconds from now, by this machine's clock."""
+        return self.delay if self.at is None else max(0.0, self.at - wall_clock())
+
+
+AT_ONCE = When()
 
 
 class Request(Generic[StateT]):
     """An execution that a caller asked for, checked and encoded."""
 
-    __slots__ = ("data", "execution_id", "is_named", "name", "session_id", "state")
+    __slots__ = ("data", "execution_id", "is_chosen", "is_named", "name", "session_id", "state",
+                 "when")  # fmt: skip
 
     def __init__(
-        self, name: str, state: StateT, data: bytes, execution_id: str, session_id: str | None
+        self,
+        name: str,
+        state: StateT,
+        data: bytes,
+        execution_id: str,
+        session_id: str | None,
+        when: When | None = None,
+        *,
+        is_chosen: bool = False,
     ) -> None:
         self.name = name
         self.state = state
@@ -39,6 +75,8 @@ class Request(Generic[StateT]):
         self.execution_id = execution_id
         self.is_named = session_id is not None
         self.session_id = session_id if session_id is not None else execution_id
+        self.when = when
+        self.is_chosen = is_chosen
 
     def given(self) -> StateT:
         """A copy of the state as it was given."""
@@ -53,7 +91,14 @@ class Admission:
         self._max_bytes = max_bytes
 
     def admit(
-        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None
+        self,
+        processor: ProcessorRef[StateT],
+        state: StateT,
+        session_id: str | None,
+        *,
+        execution_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | float | None = None,
     ) -> Request[StateT]:
         """The request of a caller.
 
@@ -75,11 +120,13 @@ class Admission:
                 f"is a {type(state).__qualname__}, but processor {name!r} takes a "
                 f"{known.state_type.__qualname__}",
             )
-        execution_id = new_id()
+        when = _when(delay, at)
+        is_chosen = execution_id is not None
+        execution_id = new_id() if execution_id is None else check_execution_id(execution_id)
         state = in_session(state, session_id if session_id is not None else execution_id)
         data = encode_state(state, self._max_bytes)
         decode_state(type(state), data)  # what cannot be read back is the caller's mistake too
-        return Request(name, state, data, execution_id, session_id)
+        return Request(name, state, data, execution_id, session_id, when, is_chosen=is_chosen)
 
     def admit_child(
         self, ctx: Context, name: str, state: StateT, *, is_named: bool
@@ -89,6 +136,31 @@ class Admission:
         request.execution_id = f"{ctx.execution_id}{ctx.next_call()}"
         request.is_named = is_named
         return request
+
+
+def _when(delay: float | None, at: datetime | float | None) -> When | None:
+    """When to begin; ``None``: at once. Raises ``ConfigurationError`` for what makes no sense."""
+    if delay is not None and at is not None:
+        raise ConfigurationError("give either delay or at, not both")
+    if delay is not None:
+        check_duration("delay", delay, zero=True)
+        return When(delay=delay) if delay else None
+    if at is None:
+        return None
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise ConfigurationError(f"at is {at!r}; give it a time zone, as in datetime.now(UTC)")
+        at = at.timestamp()
+    check_duration("at", at, zero=True)
+    return When(at=at)
+
+
+def id_taken(execution_id: str) -> ConfigurationError:
+    """The error of an execution id that was used for something else."""
+    return ConfigurationError(
+        f"execution id {execution_id!r} was used for another processor or session; "
+        "an id stands for one execution only"
+    )
 
 
 def in_session(state: StateT, session_id: str) -> StateT:

@@ -33,7 +33,7 @@ def check_name(name: object, what: str) -> str:
 
 
 def check_execution_id(execution_id: object) -> str:
-    """``execution_id`` if it may be one: letters, digits, ``.``, ``_`` and ``-``, at most 200.
+    """``execution_id`` if it may be one: letters, digits, ``. _ - ~``, at most 200.
 
     Raises ``ConfigurationError`` otherwise.
     """
@@ -46,8 +46,8 @@ def check_execution_id(execution_id: object) -> str:
         return execution_id
     raise ConfigurationError(
         f"{execution_id!r:.80} cannot be an execution id: give 1 to 200 of the characters "
-        "A-Z a-z 0-9 . _ -"
+        "A-Z a-z 0-9 . _ - ~"
     )
 
 
-_PUNCTUATION = str.maketrans({".": "0", "_": "0", "-": "0"})
+_PUNCTUATION = str.maketrans({".": "0", "_": "0", "-": "0", "~": "0"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, overload, runtime_checkable
 
@@ -15,6 +16,7 @@ import trio
 
 from am2z.capabilities import Capability
 from am2z.context import Delivery
+from am2z.dead import DeadLetters
 from am2z.errors import AM2ZError
 from am2z.events import Event
 from am2z.processor import Processor
@@ -67,6 +69,11 @@ class RuntimeCore(Protocol):
         ...
 
     @property
+    def dead(self) -> DeadLetters:
+        """The executions that failed for good: to look at, run again or drop."""
+        ...
+
+    @property
     def is_started(self) -> bool:
         """Whether the runtime takes work."""
         ...
@@ -98,13 +105,27 @@ class RuntimeCore(Protocol):
         ...
 
     async def submit(
-        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+        self,
+        processor: ProcessorRef[StateT],
+        state: StateT,
+        session_id: str | None = None,
+        *,
+        execution_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | float | None = None,
     ) -> ExecutionHandle[StateT]:
         """Hand an execution over and go on; ask the handle for its result.
 
-        Raises ``RuntimeNotStartedError``, ``ConfigurationError`` (an illegal name),
-        ``ValidationError`` (a state that cannot cross the wire) or ``PayloadTooLargeError``; what
-        a running system can meet at any time comes back as the handle's failed result.
+        ``execution_id`` makes it safe to ask twice: for ``result_ttl`` after its end the same id
+        runs nothing, and both handles have one result. ``delay`` (seconds) or ``at`` (a
+        ``datetime`` with a time zone, or seconds since the epoch) let it begin later.
+
+        Raises ``RuntimeNotStartedError``, ``ConfigurationError`` (an illegal name, or an id that
+        stands for something else), ``ValidationError`` (a state that cannot cross the wire) or
+        ``PayloadTooLargeError``; what a running system can meet at any time comes back as the
+        handle's failed result. ::
+
+            await runtime.submit(send_bill, order, execution_id=f"bill-{order.number}", delay=3600)
         """
         ...
 
@@ -224,7 +245,14 @@ class RuntimeMixin(RuntimeCore):
 
     @abstractmethod
     async def submit(
-        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+        self,
+        processor: ProcessorRef[StateT],
+        state: StateT,
+        session_id: str | None = None,
+        *,
+        execution_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | float | None = None,
     ) -> ExecutionHandle[StateT]:
         """See ``RuntimeCore.submit``."""
 

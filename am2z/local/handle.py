@@ -6,7 +6,7 @@ from typing import Generic
 
 import trio
 
-from am2z.errors import ExecutionCancelledError
+from am2z.errors import AM2ZError, ExecutionCancelledError
 from am2z.local.execution import Execution
 from am2z.result import ProcessorResult
 from am2z.state import StateT
@@ -32,6 +32,13 @@ class LocalHandle(Generic[StateT]):
         """The execution has ended like this. Called by the runtime."""
         self._result = result
         self._done.set()
+
+    @property
+    def refused(self) -> AM2ZError | None:
+        """Why the execution was never accepted; ``None`` where it was."""
+        if self._execution is None and self._result is not None:
+            return self._result.error
+        return None
 
     async def result(self) -> ProcessorResult[StateT]:
         """See ``ExecutionHandle.result``."""

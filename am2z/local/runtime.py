@@ -27,8 +27,8 @@ from am2z.errors import (
 from am2z.events import Event, EventType
 from am2z.executor import Outcome, attempt, to_result
 from am2z.ids import check_name
-from am2z.local.execution import Execution, Phase
 from am2z.local.dead import LocalDeadLetters
+from am2z.local.execution import Execution, Phase
 from am2z.local.handle import LocalHandle
 from am2z.local.remembered import Remembered
 from am2z.local.sessions import SessionTable
@@ -206,7 +206,8 @@ class LocalRuntime(BaseRuntime):
             reason: AM2ZError = ExecutionCancelledError("the caller was cancelled")
             if not self._accepting:
                 reason = runtime_stopped(execution.request.name)
-            self._fail(execution, Outcome(None, execution.verdict or reason))
+            execution.verdict = execution.verdict or reason
+            self._fail(execution, Outcome(None, execution.verdict))
             raise
         finally:
             execution.slot.release()

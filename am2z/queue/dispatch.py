@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from am2z.admission import Admission, Request, runtime_stopped, session_stopped
+from am2z.admission import AT_ONCE, Admission, Request, id_taken, runtime_stopped, session_stopped
 from am2z.errors import AM2ZError, ConfigurationError, ProcessorNotFoundError, ResourceError
 from am2z.queue.handle import QueueHandle, withdraw
 from am2z.queue.inbox import Inbox, Pending
@@ -15,7 +15,7 @@ from am2z.queue.node import RECOVERABLE, Node, network_errors
 from am2z.queue.payload import Job
 from am2z.queue.protocol import Parent
 from am2z.queue.stream import EventReader
-from am2z.queue.wire import CancelAnswer, EnqueueAnswer, Status
+from am2z.queue.wire import CancelAnswer, EnqueueAnswer, Enqueued, Status
 from am2z.registry import Registry
 from am2z.resources import ResourceMonitor
 from am2z.state import StateT
@@ -49,6 +49,7 @@ class Dispatch:
         self._registry = registry
         self._resources = resources
         self._maintenance = maintenance
+        self._is_closed = False
 
     async def submit(self, request: Request[StateT], *, is_transient: bool) -> QueueHandle[StateT]:
         """Enqueue for a caller. ``is_transient``: nobody but this caller wants the result."""
@@ -72,33 +73,26 @@ class Dispatch:
             request.execution_id, request.name, is_transient=is_transient, is_child=depth > 0
         )
         handle = QueueHandle(request, node, inbox, self._events, pending)
+        if self._is_closed:
+            handle.refuse(runtime_stopped(request.name))
+            return handle
         job = Job(type_name(type(request.state)), request.data, request.session_id, depth, budget)
         try:
             if depth == 0:
                 self._resources.check_process()
-            is_ours = self._registry.find(request.name) is not None
-            with network_errors(node.client.safe_url):
-                if not is_ours and self._maintenance.has_withdrawn:
-                    await self._maintenance.announce()  # or our own word would deceive us
-                enqueued = await node.protocol.enqueue(
-                    request.execution_id,
-                    request.name,
-                    job.encode(),
-                    session_id=request.session_id if request.is_named else None,
-                    max_deliveries=node.config.max_deliveries,
-                    reply_to=node.runtime_id,
-                    max_queue=self._resources.limits.max_queue_size if depth == 0 else 0,
-                    need_served=not is_ours,
-                    parent=parent,
-                )
+            enqueued = await self._send(request, job, parent)
         except AM2ZError as error:
             handle.refuse(error)
             return handle
         except trio.Cancelled:
             handle.detach()
-            if parent is None:  # whether a child is still wanted its parent knows
+            # A chosen id may be somebody else's execution too, and a child's parent knows best.
+            if parent is None and not request.is_chosen:
                 await self.withdraw(request.execution_id)  # it may have been accepted just now
             raise
+        if enqueued.answer is EnqueueAnswer.MISMATCH and parent is None:
+            handle.detach()
+            raise id_taken(request.execution_id)
         if enqueued.answer is EnqueueAnswer.ORPHAN:
             inbox.forget(pending)
             return None
@@ -111,7 +105,34 @@ class Dispatch:
             self._resources.update_queue_size(request.name, enqueued.waiting)
             if request.is_named:
                 self._resources.register_session(request.session_id)
+        if is_transient and isinstance(pending.finished, RuntimeStoppedError) and parent is None:
+            # While we asked the runtime stopped, and answered the caller: nobody waits any more.
+            await self.withdraw(request.execution_id)
         return handle
+
+    def close(self) -> None:
+        """Take nothing more: whoever is answered from now on would never hear of the end."""
+        self._is_closed = True
+
+    async def _send(self, request: Request[Any], job: Job, parent: Parent | None) -> Enqueued:
+        node, when = self._node, request.when or AT_ONCE
+        is_ours = self._registry.find(request.name) is not None
+        with network_errors(node.client.safe_url):
+            if not is_ours and self._maintenance.has_withdrawn:
+                await self._maintenance.announce()  # or our own word would deceive us
+            return await node.protocol.enqueue(
+                request.execution_id,
+                request.name,
+                job.encode(),
+                session_id=request.session_id if request.is_named else None,
+                delay=when.delay,
+                at=when.at,
+                max_deliveries=node.config.max_deliveries,
+                reply_to=node.runtime_id,
+                max_queue=self._resources.limits.max_queue_size if parent is None else 0,
+                need_served=not is_ours,
+                parent=parent,
+            )
 
     async def withdraw(self, execution_id: str) -> None:
         """End an execution that nobody wants any more, if that is quickly done."""

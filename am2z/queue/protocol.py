@@ -77,6 +77,7 @@ class Protocol(Upkeep):
         *,
         session_id: str | None = None,
         delay: float = 0.0,
+        at: float | None = None,
         max_deliveries: int = 3,
         reply_to: str | None = None,
         max_queue: int = 0,
@@ -84,6 +85,8 @@ class Protocol(Upkeep):
         parent: Parent | None = None,
     ) -> Enqueued:
         """Accept an execution. The id makes it safe to ask twice: it runs once.
+
+        ``delay`` is in seconds; ``at`` is a time of the server's clock, in seconds.
 
         ``reply_to`` is the runtime whose inbox gets the result. ``max_queue`` (0: no limit) refuses
         it when so many wait for the processor; ``need_served`` when no living runtime serves it.
@@ -98,7 +101,7 @@ class Protocol(Upkeep):
                 encode(processor),
                 _group(session_id),
                 payload,
-                ms(delay),
+                ms(delay) if at is None else f"@{ms(at)}",
                 max_deliveries,
                 "" if reply_to is None else encode(reply_to),
                 max_queue,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import trio
@@ -19,6 +20,7 @@ from am2z.events import Event
 from am2z.ids import check_name, new_id
 from am2z.processor import Processor
 from am2z.queue.client import RedisClient, open_client, parse_url
+from am2z.queue.dead import QueueDeadLetters
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.handle import QueueHandle
 from am2z.queue.inbox import Inbox
@@ -90,6 +92,12 @@ class QueueRuntime(BaseRuntime):
             max_bytes=self.config.max_payload_bytes, ttl=self.config.state_ttl
         )
         self._parts: _Parts | None = None
+        self._dead = QueueDeadLetters(lambda: self._running.node)
+
+    @property
+    def dead(self) -> QueueDeadLetters:
+        """See ``RuntimeCore.dead``."""
+        return self._dead
 
     @property
     def state(self) -> RedisStateManager:
@@ -112,11 +120,20 @@ class QueueRuntime(BaseRuntime):
             raise
 
     async def submit(
-        self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None
+        self,
+        processor: ProcessorRef[StateT],
+        state: StateT,
+        session_id: str | None = None,
+        *,
+        execution_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | float | None = None,
     ) -> QueueHandle[StateT]:
         """See ``RuntimeCore.submit``."""
         self._require_started()
-        request = self._admission.admit(processor, state, session_id)
+        request = self._admission.admit(
+            processor, state, session_id, execution_id=execution_id, delay=delay, at=at
+        )
         return await self._running.dispatch.submit(request, is_transient=False)
 
     @property
@@ -205,6 +222,7 @@ class QueueRuntime(BaseRuntime):
 
     async def _say_goodbye(self, parts: _Parts) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
+            parts.dispatch.close()
             await parts.dispatch.answer_callers(only_waiting=False)
             try:
                 await parts.outbox.flush()

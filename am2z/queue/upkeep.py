@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from am2z.queue.client.script import Script
 from am2z.queue.keys import Keys, encode
 from am2z.queue.library import ScriptLibrary, library
-from am2z.queue.wire import Counts, as_int, as_list, as_name
+from am2z.queue.wire import Counts, as_bytes, as_int, as_list, as_name, as_session
 
-__all__ = ["Reclaimed", "ScriptRunner", "StateWrite", "Upkeep"]
+__all__ = ["Buried", "Reclaimed", "ScriptRunner", "StateWrite", "Upkeep"]
 
 Arg = str | bytes | int
 
@@ -47,6 +47,17 @@ class StateWrite(NamedTuple):
     def args(self) -> tuple[Arg, ...]:
         """The arguments that the scripts take for it."""
         return self.data, self.checksum, self.type, -1 if self.ttl is None else ms(self.ttl)
+
+
+class Buried(NamedTuple):
+    """A dead letter as it is kept. ``body`` is empty where the worker told none: it was poison."""
+
+    id: str
+    failed_at: float
+    processor: str
+    session_id: str | None
+    payload: bytes
+    body: bytes
 
 
 def ms(seconds: float) -> int:
@@ -152,6 +163,17 @@ class Upkeep:
             for i in range(0, len(reply), 6)
         }
 
+    async def dead(self, execution_id: str | None = None) -> list[Buried]:
+        """The dead letters, newest first, or only one of them."""
+        args = () if execution_id is None else (encode(execution_id),)
+        reply = as_list(await self._run("dead_list", *args, idempotent=True))
+        return [_buried(item) for item in reply]
+
+    async def dead_drop(self, execution_id: str) -> bool:
+        """Forget a dead letter; whether there was one."""
+        reply = await self._run("dead_drop", encode(execution_id), idempotent=True)
+        return as_int(reply) == 1
+
     async def state_set(
         self, session_id: str, state: StateWrite, *, expected: int | None = None
     ) -> tuple[bool, int]:
@@ -189,6 +211,18 @@ class Upkeep:
         """Give a lock back. False if it was not the owner's any more."""
         reply = await self._run("lock_release", encode(name), encode(owner), idempotent=True)
         return as_int(reply) == 1
+
+
+def _buried(item: Any) -> Buried:
+    parts = as_list(item, at_least=6)
+    return Buried(
+        as_name(parts[0]),
+        as_int(parts[1]) / 1000,
+        as_name(parts[2]),
+        as_session(parts[3]),
+        as_bytes(parts[4]),
+        as_bytes(parts[5]),
+    )
 
 
 def seconds(milliseconds: Any) -> float | None:

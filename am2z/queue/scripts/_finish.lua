@@ -4,6 +4,7 @@
 --@include job
 --@include result
 --@include count
+--@include dead
 local budget = 1000  -- children that one script may cancel; see cancel_children
 local ended = 0      -- executions that this script finished
 
@@ -33,6 +34,9 @@ local function finish(id, job, status, why, body, ttl, data, version, fence)
   -- what never started has no `active` event, so its end must not look like the end of a run
   local kind = status == 'D' and 'completed' or job.n and 'failed' or 'dropped'
   local event_id = event(kind, id, job, data, why)
+
+  -- What somebody ended on purpose is no dead letter, nor is a call: its caller has the error.
+  if status == 'F' and (why == '' or why == 'poison') and not job.u then bury(id, job, body) end
 
   local head = id .. ' ' .. status .. ' ' .. (why == '' and '-' or why) .. ' ' .. (version or '0')
     .. ' ' .. event_id .. ' '

@@ -1,6 +1,6 @@
 -- Accepts an execution, once for each id: a repeat registers one more waiter and changes nothing else.
 -- KEYS  prefix
--- ARGV  id processor group payload delay_ms max_deliveries reply_to max_queue need_served
+-- ARGV  id processor group payload delay_ms (or @ms, a time of the server's clock) max_deliveries reply_to max_queue need_served
 --       parent parent_fence call_hash
 -- Answers {'ok', waiting} · {'exists'} · {'finished', entry} · {'stopped'} · {'full', waiting}
 --       · {'unserved'} · {'orphan'} (the parent does not run under that fence) · {'mismatch'} (the id is
@@ -10,7 +10,9 @@
 --@include count
 --@include queue
 local id, proc, group, reply_to = ARGV[1], ARGV[2], ARGV[3], ARGV[7]
-local delay, max_queue, parent, hash = tonumber(ARGV[5]), tonumber(ARGV[8]), ARGV[10], ARGV[12]
+local max_queue, parent, hash = tonumber(ARGV[8]), ARGV[10], ARGV[12]
+local delay = tonumber(ARGV[5])
+if not delay then delay = math.max(0, tonumber(string.sub(ARGV[5], 2)) - now_ms()) end
 local key = P .. 'j:' .. id
 
 local caller

@@ -1,0 +1,21 @@
+--@include base
+--@include time
+-- Dead letters: the zset `dead` names them by the time of their end, and each is the hash x:<id> with
+-- p processor, s session (absent: none), d payload, r body of the ending ('': it was poison). Bounded
+-- by number and by time, because nobody may ever look at them.
+local MAX_DEAD, DEAD_TTL = 1000, '604800000'
+local function bury(id, job, body)
+  local key = P .. 'x:' .. id
+  call('HSET', key, 'p', job.p, 'd', call('GET', P .. 'd:' .. id) or '', 'r', body)
+  if job.s ~= '' then call('HSET', key, 's', job.s) end
+  call('PEXPIRE', key, DEAD_TTL)
+  call('ZADD', P .. 'dead', int(now_ms()), id)
+  call('PEXPIRE', P .. 'dead', DEAD_TTL)
+  local excess = call('ZCARD', P .. 'dead') - MAX_DEAD
+  if excess > 0 then
+    for _, old in ipairs(call('ZRANGE', P .. 'dead', '0', int(excess - 1))) do
+      call('DEL', P .. 'x:' .. old)
+    end
+    call('ZREMRANGEBYRANK', P .. 'dead', '0', int(excess - 1))
+  end
+end
