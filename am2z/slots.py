@@ -78,7 +78,9 @@ class Slots:
         line = self._lines.get(processor.name)
         if line is None:
             line = self._lines[processor.name] = _Line(processor.queue)
-        line.options = processor.queue  # a registration may have replaced the processor
+        if line.options != processor.queue:  # a registration has replaced the processor
+            line.options = processor.queue
+            self._hand_on()  # to those who waited for a higher limit
         return line
 
     def _take(self, slot: Slot, *, resuming: bool) -> bool:
