@@ -7,7 +7,13 @@ from typing import Any
 import trio
 
 from am2z.admission import AT_ONCE, Admission, Request, id_taken, runtime_stopped, session_stopped
-from am2z.errors import AM2ZError, ConfigurationError, ProcessorNotFoundError, ResourceError
+from am2z.errors import (
+    AM2ZError,
+    ConfigurationError,
+    ProcessorNotFoundError,
+    ResourceError,
+    RuntimeStoppedError,
+)
 from am2z.queue.handle import QueueHandle, withdraw
 from am2z.queue.inbox import Inbox, Pending
 from am2z.queue.maintenance import Maintenance

@@ -111,6 +111,39 @@ async def test_stop_answers_callers_of_what_does_not_end_in_time(make, eyes):
     assert eyes.keys("leases") == set()
 
 
+@pytest.mark.parametrize("held_back", ["enqueue", "ready"])
+async def test_stop_answers_a_caller_who_is_still_asking(make, eyes, monkeypatch, held_back):
+    """Its request reaches Redis after it was answered: it must not run for nobody."""
+    answered, asked, done = trio.Event(), trio.Event(), trio.Event()
+    async with trio.open_nursery() as nursery, make(one, role="client", shutdown_grace=0.05) as runtime:
+        parts, results = runtime._parts, []
+        owner = parts.node.protocol if held_back == "enqueue" else parts.events
+        really, leave = getattr(owner, held_back), parts.maintenance.leave
+
+        async def late(*args, **options):
+            asked.set()
+            await answered.wait()
+            return await really(*args, **options)
+
+        async def leave_later():
+            answered.set()
+            await done.wait()
+            await leave()
+
+        async def call():
+            results.append(await runtime.execute(one, Work()))
+            done.set()
+
+        monkeypatch.setattr(owner, held_back, late)
+        monkeypatch.setattr(parts.maintenance, "leave", leave_later)
+        nursery.start_soon(call)
+        await asked.wait()
+        with trio.fail_after(2):
+            await runtime.stop()
+    assert isinstance(results[0].error, RuntimeStoppedError)
+    assert eyes.keys("j:*") == set()
+
+
 async def test_submitted_work_outlives_its_runtime(make):
     gated, begun, gate = make_gated()
     async with make(gated, role="client") as client:
