@@ -89,7 +89,7 @@ def published_rules() -> dict[str, RuleCheck]:
 def _publish(check: RuleCheck) -> None:
     """Note a check of the kit itself; one of somebody else's is no rule, whatever its id."""
     code = getattr(check.body, "__code__", None)
-    if code is None or Path(code.co_filename).parent != _CONFORMANCE:
+    if code is None or _CONFORMANCE not in Path(code.co_filename).parents:
         return
     known = _published.get(check.rule.id)
     if known is not None and _place(known[1]) != _place(check):

@@ -1,0 +1,204 @@
+"""What a caller gets back."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+import trio
+
+from am2z import (
+    ConfigurationError,
+    Context,
+    ExecutionTimeoutError,
+    ProcessorExecutionError,
+    ProcessorNotFoundError,
+    RetryPolicy,
+    RuntimeConfig,
+    Success,
+    ThreadContext,
+    ValidationError,
+    processor,
+)
+from harness.conformance._processors import (
+    Gate,
+    assert_waited,
+    increment,
+    make,
+    within,
+)
+from harness.kit import Kit
+from harness.rules import rule
+from harness.states import TestState
+from harness.waiting import wait_for_condition
+
+
+@rule("EXE-001")
+async def test_the_processors_result_reaches_the_caller(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        result = await runtime.execute(increment, TestState(count=1, message="kept"))
+    assert result.success
+    assert result.error is None
+    assert (result.state.count, result.state.message) == (2, "kept")
+    assert result.metadata.processor_name == "increment"
+    assert result.metadata.execution_id
+    assert result.metadata.attempt == 1
+    assert result.execution_time >= 0
+
+
+@rule("EXE-002")
+async def test_an_unknown_processor_is_a_failed_result(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        with within(kit, "an answer for work that nobody serves"):
+            result = await runtime.execute("nobody", TestState(count=1))
+    assert not result.success
+    assert isinstance(result.error, ProcessorNotFoundError)
+    assert "nobody" in str(result.error)
+    assert result.state.count == 1
+
+
+@rule("EXE-004")
+async def test_results_come_in_the_order_of_the_states(kit: Kit) -> None:
+    ended = [trio.Event() for _ in range(5)]
+
+    async def after_the_next(state: TestState, _ctx: Context) -> TestState:
+        if state.count + 1 < len(ended):
+            await ended[state.count + 1].wait()
+        ended[state.count].set()
+        return state.evolve(total=float(state.count))
+
+    backwards = make("backwards", after_the_next)
+    async with kit.runtime(backwards) as runtime:
+        results = await runtime.execute_many(backwards, [TestState(count=n) for n in range(5)])
+        none_at_all = await runtime.execute_many(backwards, [])
+    assert [result.unwrap().total for result in results] == [0, 1, 2, 3, 4]
+    assert none_at_all == []
+
+
+@rule("EXE-005")
+async def test_one_failure_leaves_the_others_alone(kit: Kit) -> None:
+    async def refuse_odd(state: TestState, _ctx: Context) -> TestState:
+        if state.count % 2:
+            raise ValidationError("count", "is odd", state.count)
+        return state.evolve(processed=True)
+
+    even_only = make("even_only", refuse_odd)
+    async with kit.runtime(even_only) as runtime:
+        results = await runtime.execute_many(even_only, [TestState(count=n) for n in range(6)])
+    assert [result.success for result in results] == [True, False] * 3
+    assert [result.state.processed for result in results] == [True, False] * 3
+    assert [result.error.value for result in results if result.error] == [1, 3, 5]  # type: ignore[attr-defined]
+
+
+@rule("EXE-010")
+async def test_a_timeout_ends_the_processor_and_answers_the_caller(kit: Kit) -> None:
+    gate = Gate(timeout=0.05)
+    async with kit.runtime(gate.processor) as runtime:
+        began = trio.current_time()
+        with within(kit, "the timeout"):
+            result = await runtime.execute(gate.processor, TestState(count=1))
+        took = trio.current_time() - began
+    assert isinstance(result.error, ExecutionTimeoutError), repr(result.error)
+    assert gate.was_cancelled, "the caller was told, but the processor went on"
+    assert result.state.count == 1
+    assert_waited(kit, [took, result.execution_time], [0.05, 0.05])
+
+
+@rule("EXE-012")
+async def test_each_of_many_callers_gets_its_own_result(kit: Kit) -> None:
+    async def square(state: TestState, ctx: Context) -> TestState:
+        for _ in range(state.count % 3):
+            await trio.lowlevel.checkpoint()
+        return state.evolve(total=float(state.count**2), message=ctx.execution_id)
+
+    squares = make("squares", square)
+    numbers = list(range(60))
+    kit.rng.shuffle(numbers)
+    async with kit.runtime(squares, config=RuntimeConfig(concurrency=7)) as runtime:
+        results = await runtime.execute_many(squares, [TestState(count=n) for n in numbers])
+    assert [result.unwrap().total for result in results] == [n**2 for n in numbers]
+    ids = [result.metadata.execution_id for result in results]
+    assert len(set(ids)) == len(ids)
+    assert [result.state.message for result in results] == ids
+
+
+@rule("EXE-029")
+async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
+    contexts: list[Context] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        contexts.append(ctx)
+        if state.count == 0 and ctx.metadata.attempt == 1:
+            raise ProcessorExecutionError("not yet")
+        return state
+
+    noting = make("noting", note, retry=RetryPolicy(max_attempts=2, backoff=0))
+    async with kit.runtime(noting) as runtime:
+        result = await runtime.execute(noting, TestState(count=0), "session")
+        await runtime.execute(noting, TestState(count=1), "session")
+    first, second, other = contexts
+    for ctx, attempt in ((first, 1), (second, 2)):
+        assert ctx.metadata.processor_name == ctx.processor.name == "noting"
+        assert ctx.metadata.execution_id == ctx.execution_id == result.metadata.execution_id
+        assert ctx.metadata.session_id == ctx.session_id == "session"
+        assert ctx.metadata.attempt == attempt
+        assert ctx.metadata.started_at > 0
+    assert first.idempotency_key == second.idempotency_key != other.idempotency_key
+    assert first.fence < second.fence < other.fence
+
+
+@rule("EXE-030")
+async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
+    started, let_go = threading.Event(), threading.Event()
+
+    @processor
+    def blocking(state: TestState, given: Context) -> TestState:
+        ctx = cast("ThreadContext", given)  # what a plain function is given
+        started.set()
+        if not let_go.wait(kit.timeout):
+            raise ProcessorExecutionError("the event loop stood still while this function blocked")
+        ctx.update_progress(50)
+        return ctx.call("increment", state).unwrap().evolve(message=threading.current_thread().name)
+
+    async with kit.runtime(blocking, increment) as runtime:
+        handle = await runtime.submit(blocking, TestState(count=1))
+        await wait_for_condition(started.is_set, kit.timeout, message="the thread to start")
+        let_go.set()
+        result = await handle.result()
+    assert result.unwrap().count == 2
+    assert result.state.message != threading.current_thread().name
+
+
+@rule("EXE-034")
+async def test_an_answer_is_a_state_or_a_success(kit: Kit) -> None:
+    async def succeed(state: TestState, _ctx: Context) -> Success[TestState]:
+        return Success(state.evolve(count=1))
+
+    async def forget(state: TestState, _ctx: Context) -> None:
+        state.evolve(count=1)
+
+    succeeding, forgetful = make("succeeding", succeed), make("forgetful", forget)
+    async with kit.runtime(succeeding, forgetful) as runtime:
+        success = await runtime.execute(succeeding, TestState())
+        nothing = await runtime.execute(forgetful, TestState())
+    assert success.unwrap().count == 1
+    assert isinstance(nothing.error, ConfigurationError), repr(nothing.error)
+    assert "forgetful" in str(nothing.error)
+
+
+@rule("EXE-037")
+async def test_a_blocked_thread_does_not_hold_its_caller(kit: Kit) -> None:
+    let_go = threading.Event()
+
+    @processor(timeout=0.03)
+    def blocked(state: TestState, _ctx: Context) -> TestState:
+        let_go.wait(kit.limit)
+        return state
+
+    async with kit.runtime(blocked) as runtime:
+        try:
+            with within(kit, "the timeout of a function that blocks its thread"):
+                result = await runtime.execute(blocked, TestState())
+        finally:
+            let_go.set()
+    assert isinstance(result.error, ExecutionTimeoutError), repr(result.error)

@@ -1,0 +1,144 @@
+"""Processors that call others."""
+
+from __future__ import annotations
+
+import trio
+
+from am2z import (
+    CallDepthExceededError,
+    Context,
+    ExecutionTimeoutError,
+    QueueOptions,
+    RuntimeConfig,
+    parallel,
+    processor,
+)
+from harness.conformance._processors import (
+    Gate,
+    assert_waited,
+    increment,
+    make,
+    within,
+)
+from harness.conformance.execution._shared import ONE_SLOT
+from harness.kit import Kit
+from harness.rules import rule
+from harness.states import TestState
+
+
+@rule("EXE-009")
+async def test_a_processor_calls_another_one(kit: Kit) -> None:
+    contexts: list[Context] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        contexts.append(ctx)
+        return state.evolve(count=state.count + 1)
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        contexts.append(ctx)
+        answer = await ctx.call("child", state.evolve(count=10))
+        assert answer.metadata.processor_name == "child"
+        return state.evolve(count=answer.unwrap().count)
+
+    child, parent = make("child", note), make("parent", ask)
+    async with kit.runtime(child, parent) as runtime:
+        result = await runtime.execute(parent, TestState(), "session")
+    assert result.unwrap().count == 11
+    above, below = contexts
+    assert (above.call_depth, below.call_depth) == (0, 1)
+    assert above.session_id == below.session_id == "session"
+    assert above.execution_id != below.execution_id
+
+
+@rule("EXE-021")
+async def test_calls_five_deep_complete_on_one_slot(kit: Kit) -> None:
+    @processor(queue=QueueOptions(concurrency=1))
+    async def descend(state: TestState, ctx: Context) -> TestState:
+        if ctx.call_depth < 5:
+            state = (await ctx.call("descend", state)).unwrap()
+        return state.evolve(count=state.count + 1)
+
+    async with kit.runtime(descend, config=ONE_SLOT) as runtime:
+        with within(kit, "the end of nested calls on a single slot"):
+            result = await runtime.execute(descend, TestState())
+    assert result.unwrap().count == 6
+
+
+@rule("EXE-022")
+async def test_several_calls_at_once_complete_on_one_slot(kit: Kit) -> None:
+    def merge(state: TestState, results: list[TestState]) -> TestState:
+        return state.evolve(count=sum(result.count for result in results))
+
+    async def take_a_while(state: TestState, _ctx: Context) -> TestState:
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+        return state.evolve(count=state.count + 1)
+
+    wide = parallel("wide", ["child"] * 4, merge=merge)
+    async with kit.runtime(wide, make("child", take_a_while), config=ONE_SLOT) as runtime:
+        with within(kit, "the end of four calls on a single slot"):
+            result = await runtime.execute(wide, TestState(count=1))
+    assert result.unwrap().count == 8
+
+
+@rule("EXE-023")
+async def test_the_depth_of_calls_is_bounded(kit: Kit) -> None:
+    depths: list[int] = []
+
+    @processor
+    async def endless(state: TestState, ctx: Context) -> TestState:
+        depths.append(ctx.call_depth)
+        return (await ctx.call("endless", state)).unwrap()
+
+    async with kit.runtime(endless, config=RuntimeConfig(max_call_depth=3)) as runtime:
+        result = await runtime.execute(endless, TestState())
+    assert isinstance(result.error, CallDepthExceededError), repr(result.error)
+    assert depths == [0, 1, 2, 3]
+
+
+@rule("EXE-024")
+async def test_a_child_does_not_outlive_its_parents_time(kit: Kit) -> None:
+    forever = Gate("forever")
+    left: list[float] = []
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        await trio.sleep(0.01)
+        return (await ctx.call("child", state)).unwrap()
+
+    async def hang(state: TestState, ctx: Context) -> TestState:
+        left.append(ctx.deadline - trio.current_time())
+        return await forever.run(state, ctx)
+
+    parent, child = make("parent", ask, timeout=0.06), make("child", hang, timeout=20.0)
+    async with kit.runtime(parent, child) as runtime:
+        began = trio.current_time()
+        result = await runtime.execute(parent, TestState())
+        took = trio.current_time() - began
+        with within(kit, "the end of the child"):
+            await forever.ended.wait()
+    assert isinstance(result.error, ExecutionTimeoutError), repr(result.error)
+    assert forever.was_cancelled
+    assert left[0] <= 0.051, f"the child was given {left[0]} s of the 0.05 that were left"
+    assert_waited(kit, [took], [0.06])
+
+
+@rule("EXE-039")
+async def test_a_processor_may_give_up_a_call(kit: Kit) -> None:
+    child = Gate("child")
+
+    async def impatient(state: TestState, ctx: Context) -> TestState:
+        with trio.move_on_after(kit.timeout) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ctx.call, "child", state)
+                await child.started.wait()
+                scope.cancel()
+        return (await ctx.call("increment", state)).unwrap()
+
+    parent = make("parent", impatient)
+    async with kit.runtime(parent, child.processor, increment) as runtime:
+        with within(kit, "the end of a processor that gave up a call"):
+            result = await runtime.execute(parent, TestState(count=1))
+        with within(kit, "the end of the call that was given up"):
+            await child.ended.wait()
+    assert child.was_cancelled
+    assert result.unwrap().count == 2

@@ -1,0 +1,136 @@
+"""Processors made of processors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from am2z import (
+    Context,
+    Processor,
+    ValidationError,
+    batch,
+    chain,
+    parallel,
+    route,
+)
+from harness.conformance._processors import (
+    increment,
+    make,
+    within,
+)
+from harness.conformance.execution._shared import double, spoil
+from harness.kit import Kit
+from harness.rules import rule
+from harness.states import TestState
+
+
+@rule("EXE-006")
+async def test_a_chain_hands_the_state_on(kit: Kit) -> None:
+    steps: Processor[TestState] = chain("steps", [increment, "double", increment])
+    async with kit.runtime(steps, double) as runtime:
+        result = await runtime.execute(steps, TestState(count=3))
+    assert result.unwrap().count == (3 + 1) * 2 + 1
+
+
+@rule("EXE-007")
+async def test_branches_run_together_and_merge_in_order(kit: Kit) -> None:
+    second_ended = trio.Event()
+
+    async def first(state: TestState, _ctx: Context) -> TestState:
+        await second_ended.wait()
+        return state.evolve(items=[*state.items, "first"])
+
+    async def second(state: TestState, _ctx: Context) -> TestState:
+        second_ended.set()
+        return state.evolve(items=[*state.items, "second"])
+
+    def merge(state: TestState, results: list[TestState]) -> TestState:
+        return state.evolve(items=[str(state.items), *(str(r.items) for r in results)])
+
+    both = parallel("both", [make("first", first), make("second", second)], merge=merge)
+    async with kit.runtime(both) as runtime:
+        with within(kit, "the end of branches that wait for each other"):
+            result = await runtime.execute(both, TestState(items=["start"]))
+    assert result.unwrap().items == ["['start']", "['start', 'first']", "['start', 'second']"]
+
+
+@rule("EXE-008")
+async def test_a_batch_joins_in_the_order_of_its_split(kit: Kit) -> None:
+    ended = {name: trio.Event() for name in "abc"}
+
+    async def shout(state: TestState, _ctx: Context) -> TestState:
+        if state.message != "c":
+            await ended[chr(ord(state.message) + 1)].wait()
+        ended[state.message].set()
+        return state.evolve(message=state.message.upper())
+
+    letters: Processor[TestState] = batch(
+        "letters",
+        make("shout", shout),
+        split=lambda state: [TestState(message=letter) for letter in state.items],
+        join=lambda state, results: state.evolve(items=[r.message for r in results]),
+    )
+    async with kit.runtime(letters) as runtime:
+        with within(kit, "the end of a batch whose items wait for each other"):
+            full = await runtime.execute(letters, TestState(items=["a", "b", "c"]))
+        empty = await runtime.execute(letters, TestState(items=[]))
+    assert full.unwrap().items == ["A", "B", "C"]
+    assert empty.unwrap().items == []
+
+
+@rule("EXE-031")
+async def test_a_route_runs_what_was_chosen(kit: Kit) -> None:
+    routes: dict[str, Any] = {"add": increment, "double": "double"}
+    closed = route("closed", lambda state: state.message, routes)
+    open_ = route("open", lambda state: state.message, routes, fallback=spoil)
+    async with kit.runtime(closed, open_, double) as runtime:
+        asked = [TestState(count=5, message=m) for m in ("add", "double", "other")]
+        with_fallback = await runtime.execute_many(open_, asked)
+        without = await runtime.execute_many(closed, asked)
+    assert [result.unwrap().count for result in with_fallback] == [6, 10, 6]
+    assert with_fallback[2].state.items == ["spoiled"]
+    assert [result.success for result in without] == [True, True, False]
+    assert isinstance(without[2].error, ValidationError)
+    assert "other" in str(without[2].error)
+
+
+@rule("EXE-032")
+async def test_compositions_nest(kit: Kit) -> None:
+    def add_up(state: TestState, results: list[TestState]) -> TestState:
+        return state.evolve(count=sum(result.count for result in results))
+
+    inner = chain("inner", [increment, double])
+    both = parallel("both", [inner, "inner", double], merge=add_up)
+    each = batch(
+        "each",
+        both,
+        split=lambda state: [state, state],
+        join=add_up,
+    )
+    outer = chain("outer", [route("pick", lambda _: 1, {1: each}), increment])
+    async with kit.runtime(outer, inner) as runtime:
+        result = await runtime.execute("outer", TestState(count=3))
+    assert result.unwrap().count == 2 * (8 + 8 + 6) + 1
+
+
+@rule("EXE-033")
+async def test_branches_that_disagree_are_not_merged(kit: Kit) -> None:
+    async def rename(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(message="renamed")
+
+    async def plus_one(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(count=state.count + 1)
+
+    renaming = make("renaming", rename)
+    agreeing = parallel("agreeing", [increment, renaming, make("same", plus_one)])
+    disagreeing = parallel("disagreeing", [increment, double])
+    async with kit.runtime(agreeing, disagreeing) as runtime:
+        merged = await runtime.execute(agreeing, TestState(count=5, items=["kept"]))
+        conflict = await runtime.execute(disagreeing, TestState(count=5))
+    assert (merged.unwrap().count, merged.state.message) == (6, "renamed")
+    assert merged.state.items == ["kept"]
+    assert not conflict.success
+    assert conflict.state.count == 5
+    assert "count" in str(conflict.error)

@@ -1,0 +1,185 @@
+"""Who runs when, and how many at once."""
+
+from __future__ import annotations
+
+import trio
+
+from am2z import (
+    Context,
+    ProcessorExecutionError,
+    QueueOptions,
+    RetryPolicy,
+    ValidationError,
+    processor,
+)
+from harness.collector import TestEventCollector
+from harness.conformance._processors import (
+    Gate,
+    Meeting,
+    flaky,
+    increment,
+    make,
+    within,
+)
+from harness.conformance.execution._shared import ONE_SLOT
+from harness.kit import Kit
+from harness.processors import create_error_processor
+from harness.rules import rule
+from harness.states import TestState
+from harness.waiting import wait_for_condition
+
+
+@rule("EXE-003")
+async def test_different_processors_run_at_the_same_time(kit: Kit) -> None:
+    meeting = Meeting(3, kit.timeout)
+
+    async def meet(state: TestState, ctx: Context) -> TestState:
+        await meeting.join()
+        return state.evolve(message=ctx.metadata.processor_name)
+
+    processors = [make(name, meet) for name in ("one", "two", "three")]
+    async with kit.runtime(*processors) as runtime:
+        results = await runtime.execute_many([(p, TestState()) for p in processors])
+    assert [result.unwrap().message for result in results] == ["one", "two", "three"]
+
+
+@rule("EXE-011")
+async def test_queue_statistics_follow_the_work(kit: Kit) -> None:
+    retried = trio.Event()
+    gate = Gate(queue=QueueOptions(concurrency=1))
+    policy = RetryPolicy(backoff=20.0, on_retry=lambda _error: retried.set())
+    unsteady = flaky("unsteady", [ProcessorExecutionError("not yet")] * 2, retry=policy)
+    failing = create_error_processor("failing")
+    async with kit.runtime(gate.processor, unsteady, failing) as runtime:
+        handles = [await runtime.submit(gate.processor, TestState()) for _ in range(3)]
+        delayed = await runtime.submit(unsteady, TestState())
+        await runtime.execute(failing, TestState())
+        with within(kit, "a start and a retry"):
+            await gate.started.wait()
+            await retried.wait()
+
+        async def numbers(name: str) -> tuple[int, ...]:
+            s = (await runtime.queue_stats())[name]
+            return s.waiting, s.active, s.delayed, s.completed, s.failed
+
+        async def is_delayed() -> bool:
+            return await numbers("unsteady") == (0, 0, 1, 0, 0)
+
+        await wait_for_condition(is_delayed, kit.timeout, message="a retry to be counted delayed")
+        assert await numbers("gate") == (2, 1, 0, 0, 0)
+        gate.open()
+        for handle in handles:
+            await handle.result()
+        await delayed.cancel()
+        assert await numbers("gate") == (0, 0, 0, 3, 0)
+        assert await numbers("unsteady") == (0, 0, 0, 0, 1)
+        assert await numbers("failing") == (0, 0, 0, 0, 1)
+
+
+@rule("EXE-013")
+async def test_work_of_a_session_starts_in_the_order_of_submission(kit: Kit) -> None:
+    gate = Gate("in_line", queue=QueueOptions(concurrency=1))
+    async with kit.runtime(gate.processor) as runtime:
+        handles = [await runtime.submit(gate.processor, TestState(count=0), "s")]
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        rest = [TestState(count=number) for number in range(1, 12)]
+        handles += [await runtime.submit("in_line", state, "s") for state in rest]
+        gate.open()
+        for handle in handles:
+            await handle.result()
+    assert [state.count for state in gate.runs] == list(range(12))
+
+
+@rule("EXE-014")
+async def test_the_concurrency_of_a_processor_is_a_limit_that_can_be_reached(kit: Kit) -> None:
+    at_once, most = 0, 0
+    meeting = Meeting(2, kit.timeout)
+
+    async def count_in(state: TestState, _ctx: Context) -> TestState:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            await meeting.join()
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+            if state.count % 3 == 0:
+                raise ValidationError("count", "is refused")
+        finally:
+            at_once -= 1
+        return state
+
+    limited = make("limited", count_in, queue=QueueOptions(concurrency=2))
+    async with kit.runtime(limited) as runtime:
+        results = await runtime.execute_many(limited, [TestState(count=n) for n in range(12)])
+    assert most == 2, f"{most} ran at once where 2 may"
+    assert sum(result.success for result in results) == 8
+
+
+@rule("EXE-015")
+async def test_the_higher_priority_starts_first(kit: Kit) -> None:
+    order: list[str] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        order.append(ctx.metadata.processor_name)
+        return state
+
+    gate = Gate()
+    middle = make("middle", note)
+    low = make("low", note, queue=QueueOptions(priority=-5))
+    high = make("high", note, queue=QueueOptions(priority=5))
+    async with kit.runtime(gate.processor, low, middle, high, config=ONE_SLOT) as runtime:
+        handles = [await runtime.submit(gate.processor, TestState())]
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        handles += [await runtime.submit(p, TestState()) for p in (low, middle, high) * 2]
+        gate.open()
+        for handle in handles:
+            await handle.result()
+    assert order == ["high", "high", "middle", "middle", "low", "low"]
+
+
+@rule("EXE-035")
+async def test_caller_and_worker_may_be_different_runtimes(kit: Kit) -> None:
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("increment", state)).unwrap()
+
+    parent = make("parent", ask)
+    async with (
+        kit.runtime(role="client") as client,
+        kit.runtime(parent, role="worker"),
+        kit.runtime(increment, role="worker"),
+    ):
+        nested = await client.execute("parent", TestState(count=1))
+        many = await client.execute_many("increment", [TestState(count=n) for n in range(20)])
+    assert nested.unwrap().count == 2
+    assert [result.unwrap().count for result in many] == list(range(1, 21))
+
+
+@rule("EXE-036")
+async def test_a_processor_at_its_limit_holds_up_nobody_else(kit: Kit) -> None:
+    child, second = Gate("child"), Gate("second")
+
+    @processor(queue=QueueOptions(concurrency=1))
+    async def limited(state: TestState, ctx: Context) -> TestState:
+        if state.count == 1:
+            return (await ctx.call("child", state)).unwrap()
+        return await second.run(state, ctx)
+
+    async with kit.runtime(limited, child.processor, increment) as runtime:
+        first = await runtime.submit(limited, TestState(count=1))
+        with within(kit, "the start of the first execution and its call"):
+            await child.started.wait()
+        other = await runtime.submit(limited, TestState(count=2))
+        with within(kit, "the start of the second, in the slot that the first gave back"):
+            await second.started.wait()
+        with TestEventCollector(runtime) as events:
+            child.open()
+            await events.wait_for_event("queue:completed", kit.timeout)
+        with within(kit, "the end of work that has nothing to do with the limit"):
+            result = await runtime.execute(increment, TestState())
+        second.open()
+        assert (await first.result()).success
+        assert (await other.result()).success
+    assert result.success

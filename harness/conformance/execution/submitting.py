@@ -1,0 +1,145 @@
+"""Work under an id of the caller's own, and work that begins later."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+import trio
+
+from am2z import BusinessError, ConfigurationError, Context, RuntimeConfig
+from harness.conformance._processors import Gate, assert_waited, increment, make, within
+from harness.conformance._watching import committed
+from harness.kit import Kit
+from harness.rules import rule
+from harness.states import TestState
+
+OTHERS = make("other", increment.fn)
+
+
+@rule("EXE-040")
+async def test_the_same_id_runs_once_and_answers_everybody(kit: Kit) -> None:
+    gate = Gate()
+    async with kit.runtime(gate.processor) as runtime:
+        first = await runtime.submit(gate.processor, TestState(), "s", execution_id="bill-1")
+        with within(kit, "the start of the execution"):
+            await gate.started.wait()
+        second = await runtime.submit(gate.processor, TestState(), "s", execution_id="bill-1")
+        gate.open()
+        results = [await first.result(), await second.result()]
+        third = await runtime.submit(gate.processor, TestState(), "s", execution_id="bill-1")
+        results.append(await third.result())
+        kept = await committed(runtime, "s")
+    assert len(gate.runs) == 1
+    assert [result.success for result in results] == [True] * 3
+    assert {handle.execution_id for handle in (first, second, third)} == {"bill-1"}
+    assert kept.version == 1
+
+
+@rule("EXE-041")
+async def test_an_id_stands_for_one_execution_only(kit: Kit) -> None:
+    async with kit.runtime(increment, OTHERS) as runtime:
+        await (await runtime.submit(increment, TestState(), "s", execution_id="one")).result()
+        for processor, session in ((OTHERS, "s"), (increment, "t"), (increment, None)):
+            with pytest.raises(ConfigurationError):
+                await runtime.submit(processor, TestState(), session, execution_id="one")
+        for illegal in ("", "a b", "a/b", "ü", "x" * 201):
+            with pytest.raises(ConfigurationError):
+                await runtime.submit(increment, TestState(), execution_id=illegal)
+
+
+@rule("EXE-042")
+async def test_delayed_work_begins_when_it_is_due_and_not_before(kit: Kit) -> None:
+    starts: list[float] = []
+
+    async def note(state: TestState, _ctx: Context) -> TestState:
+        starts.append(trio.current_time())
+        return state
+
+    noting = make("noting", note)
+    # One slot: what waits for its time must not hold it.
+    async with kit.runtime(noting, increment, config=RuntimeConfig(concurrency=1)) as runtime:
+        began = trio.current_time()
+        handle = await runtime.submit(noting, TestState(), delay=0.05)
+        assert (await runtime.queue_stats())["noting"].delayed == 1
+        assert (await runtime.execute(increment, TestState())).success
+        assert starts == []
+        await handle.result()
+    assert_waited(kit, [starts[0] - began], [0.05])
+
+
+@rule("EXE-043")
+async def test_work_for_a_time_that_is_past_begins_at_once(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        for moment in (time.time() - 60, datetime.now(UTC)):
+            handle = await runtime.submit(increment, TestState(), at=moment)
+            with within(kit, "the result of work that is due"):
+                assert (await handle.result()).success
+        with pytest.raises(ConfigurationError):
+            await runtime.submit(increment, TestState(), delay=1, at=time.time())
+        with pytest.raises(ConfigurationError):
+            await runtime.submit(increment, TestState(), delay=-1)
+        with pytest.raises(ConfigurationError):
+            await runtime.submit(increment, TestState(), at=datetime(2030, 1, 1))
+
+
+@rule("EXE-044")
+async def test_delayed_work_can_be_cancelled_before_it_begins(kit: Kit) -> None:
+    gate = Gate()
+    async with kit.runtime(gate.processor) as runtime:
+        handle = await runtime.submit(gate.processor, TestState(), delay=3600)
+        with within(kit, "the end of a cancelled execution"):
+            await handle.cancel()
+            result = await handle.result()
+        assert not result.success
+        assert not gate.started.is_set()
+        assert (await runtime.queue_stats())["gate"].delayed == 0
+
+
+@rule("ERR-027")
+async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
+    async def refuse(_state: TestState, _ctx: Context) -> TestState:
+        raise BusinessError("no chairs left", context={"sku": "chair"})
+
+    refusing = make("refusing", refuse)
+    async with kit.runtime(refusing, increment) as runtime:
+        failed = await runtime.execute(refusing, TestState(count=7), "s")
+        await runtime.execute(increment, TestState())
+        [letter] = await runtime.dead.list()
+        assert await runtime.dead.list("increment") == []
+        assert (await runtime.dead.get(failed.metadata.execution_id)) is not None
+        assert letter.execution_id == failed.metadata.execution_id
+        assert (letter.processor_name, letter.session_id) == ("refusing", "s")
+        assert isinstance(letter.error, BusinessError)
+        assert letter.error.context == {"sku": "chair"}
+        state = letter.state()
+        assert isinstance(state, TestState)
+        assert state.count == 7
+        assert await runtime.dead.drop(letter.execution_id)
+        assert not await runtime.dead.drop(letter.execution_id)
+        assert await runtime.dead.list() == []
+
+
+@rule("ERR-028")
+async def test_a_dead_letter_runs_again_from_its_input(kit: Kit) -> None:
+    mended = False
+
+    async def refuse(state: TestState, _ctx: Context) -> TestState:
+        if not mended:
+            raise BusinessError("not today")
+        return state.evolve(count=state.count + 1)
+
+    refusing = make("refusing", refuse)
+    async with kit.runtime(refusing) as runtime:
+        failed = await runtime.execute(refusing, TestState(count=7), "s")
+        mended = True
+        new_id = await runtime.dead.retry(failed.metadata.execution_id)
+        assert new_id is not None
+        handle = await runtime.submit(refusing, TestState(), "s", execution_id=new_id)
+        result = await handle.result()
+        kept = await committed(runtime, "s")
+        assert result.state.count == 8
+        assert (kept.version, kept.state.count) == (1, 8)
+        assert await runtime.dead.list() == []
+        assert await runtime.dead.retry(failed.metadata.execution_id) is None
