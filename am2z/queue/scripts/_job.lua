@@ -7,6 +7,13 @@
 --   k the runtime that works on it · o runtimes that wait for it (separated by blanks) · u parent
 --   h hash of the call · c 1 if it has called others · g progress
 -- A finished one is only the string r:<id>; see _result.lua.
+
+-- The payload; '' where others broke its key. No script may end halfway for that.
+local function read_payload(id)
+  local payload = redis.pcall('GET', P .. 'd:' .. id)
+  return type(payload) == 'string' and payload or ''
+end
+
 local function read_job(id)
   local v = call('HMGET', P .. 'j:' .. id, 'p', 's', 't', 'f', 'n', 'a', 'x', 'k', 'o', 'u', 'h', 'c')
   if not v[1] then return nil end

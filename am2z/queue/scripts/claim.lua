@@ -51,10 +51,7 @@ local function take(id, proc, group)
   leases[2 * taken + 2] = id
   move(proc, group, 'w', 'a')
   event('active', id, {p = proc, s = group, n = n, a = attempt})
-  -- a key that others have broken must not end this script halfway: its worker fails that one alone
-  local payload = redis.pcall('GET', P .. 'd:' .. id)
-  if type(payload) ~= 'string' then payload = '' end
-  answer[taken + 1] = {id, f, attempt, n, proc, group, payload}
+  answer[taken + 1] = {id, f, attempt, n, proc, group, read_payload(id)}
   return 1
 end
 

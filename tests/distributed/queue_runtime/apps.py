@@ -34,7 +34,7 @@ class Work(AppState):
     count: int = 0
     note: str = ""
     seconds: float = 0.0
-    items: list[str] = []
+    items: list[str] = []  # noqa: RUF012 - msgspec copies it
 
 
 class OutOfStockError(AM2ZError):

@@ -20,8 +20,8 @@ from am2z import QueueRuntime, ResourceLimits, RuntimeConfig
 from am2z.queue.client import sync_client
 from am2z.queue.keys import encode
 from am2z.queue.library import library
+from tests.distributed.redis_client.conftest import RedisServer
 
-from ..redis_client.conftest import RedisServer
 from .apps import Board
 
 ROOT = Path(__file__).parents[3]

@@ -23,8 +23,8 @@ from am2z import (
     processor,
 )
 from am2z.queue.payload import Ending, Job
+from tests.distributed.redis_client.conftest import RedisServer
 
-from ..redis_client.conftest import RedisServer
 from .apps import Work
 from .conftest import wait_until
 

@@ -114,7 +114,7 @@ async def test_stop_cancelled_at_each_step_ends_all_the_same(make):
         async with make(one) as runtime:
             with trio.fail_after(5):
                 await cancelled_at(step, runtime.stop)
-                await wait_until(lambda: not runtime.is_started)  # noqa: B023
+                await wait_until(lambda: not runtime.is_started)
                 await runtime.start()
                 assert (await runtime.execute(one, Work())).success
 

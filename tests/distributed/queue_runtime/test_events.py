@@ -102,13 +102,16 @@ async def test_subscriber_gets_events_in_order_until_the_runtime_ends(make):
 
     async def read(events):
         async for event in events:
-            got.append(event.type)
+            got.append(event.type)  # noqa: PERF401 - one by one, as they come
 
-    async with trio.open_nursery() as nursery, make(lively) as runtime:
-        async with runtime.subscribe("processor:*") as events:
-            await runtime.execute("lively", Work(), "s")
-            nursery.start_soon(read, events)
-            await wait_until(lambda: len(got) == 3)
+    async with (
+        trio.open_nursery() as nursery,
+        make(lively) as runtime,
+        runtime.subscribe("processor:*") as events,
+    ):
+        await runtime.execute("lively", Work(), "s")
+        nursery.start_soon(read, events)
+        await wait_until(lambda: len(got) == 3)
     assert got == ["processor:active", "processor:progress", "processor:completed"]
 
 
@@ -254,6 +257,8 @@ class _Node:
 @given(fields=FIELDS)
 def test_no_entry_of_the_stream_stops_its_reader(fields):
     reader = EventReader(_Node(), EventBus())  # type: ignore[arg-type]
-    raw = [part if isinstance(part, bytes) else part.encode() for kv in fields.items() for part in kv]
+    raw = [
+        part if isinstance(part, bytes) else part.encode() for kv in fields.items() for part in kv
+    ]
     reader.hand_on(b"1-1", raw)
     assert reader._position == (1, 1)

@@ -45,7 +45,7 @@ def make_gated():
 
 
 async def test_redis_that_comes_back_loses_nothing(make, own_server, namespace):
-    """taskforcesh/bullmq#2964, #4585, celery/celery#8091: a worker sits idle after Redis came back."""
+    """taskforcesh/bullmq#2964, #4585, celery/celery#8091: idle after Redis came back."""
     gated, begun, gate = make_gated()
     at = own_server.url
     results = {}
@@ -83,7 +83,7 @@ async def test_redis_that_comes_back_loses_nothing(make, own_server, namespace):
 
 
 async def test_redis_that_came_back_empty_is_told_to_those_who_wait(make, own_server):
-    gated, begun, gate = make_gated()
+    gated, begun, _ = make_gated()
     async with make(gated, one, at=own_server.url, lease=0.3) as runtime:
         async with trio.open_nursery() as nursery:
             results = []
@@ -124,7 +124,9 @@ async def test_forgotten_scripts_are_sent_again(make, own_server):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_connections_that_are_killed_at_random_lose_nothing(make, own_server, seed, namespace):
+async def test_connections_that_are_killed_at_random_lose_nothing(
+    make, own_server, seed, namespace
+):
     rng = random.Random(seed)
     done = trio.Event()
     kills = 0
@@ -194,7 +196,7 @@ async def test_calls_while_redis_is_away_are_clear_errors(make, own_server, monk
                 lambda: runtime.state.delete("s"),
                 handle.progress,
             ):
-                with pytest.raises(NetworkError, match="redis.sock"):
+                with pytest.raises(NetworkError, match=r"redis\.sock"):
                     await call()
             await handle.cancel()
 

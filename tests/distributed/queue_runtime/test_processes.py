@@ -44,7 +44,9 @@ async def test_caller_and_worker_are_different_processes(make, workers, eyes):
 
         seen.clear()
         told = await client.execute("tell", Work())
-        assert [(e.type, dict(e.data)) for e in seen if "progress" in e.type or "app" in e.type] == [
+        assert [
+            (e.type, dict(e.data)) for e in seen if "progress" in e.type or "app" in e.type
+        ] == [
             ("processor:progress", {"percent": 50, "attempt": 1}),
             ("app:told", {"items": ["a"]}),
         ]
@@ -52,7 +54,11 @@ async def test_caller_and_worker_are_different_processes(make, workers, eyes):
 
 
 async def test_stopping_a_session_stops_its_work_in_another_process(make, workers, board, eyes):
-    async with make(role="client") as client, workers(concurrency=1), trio.open_nursery() as nursery:
+    async with (
+        make(role="client") as client,
+        workers(concurrency=1),
+        trio.open_nursery() as nursery,
+    ):
         results = []
 
         async def call():

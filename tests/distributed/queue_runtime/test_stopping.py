@@ -115,7 +115,10 @@ async def test_stop_answers_callers_of_what_does_not_end_in_time(make, eyes):
 async def test_stop_answers_a_caller_who_is_still_asking(make, eyes, monkeypatch, held_back):
     """Its request reaches Redis after it was answered: it must not run for nobody."""
     answered, asked, done = trio.Event(), trio.Event(), trio.Event()
-    async with trio.open_nursery() as nursery, make(one, role="client", shutdown_grace=0.05) as runtime:
+    async with (
+        trio.open_nursery() as nursery,
+        make(one, role="client", shutdown_grace=0.05) as runtime,
+    ):
         parts, results = runtime._parts, []
         owner = parts.node.protocol if held_back == "enqueue" else parts.events
         really, leave = getattr(owner, held_back), parts.maintenance.leave
@@ -145,7 +148,7 @@ async def test_stop_answers_a_caller_who_is_still_asking(make, eyes, monkeypatch
 
 
 async def test_submitted_work_outlives_its_runtime(make):
-    gated, begun, gate = make_gated()
+    gated, _, gate = make_gated()
     async with make(gated, role="client") as client:
         handle = await client.submit(gated, Work(), "s")
         await client.stop()
@@ -170,7 +173,7 @@ async def test_leaving_by_an_exception_gives_work_back(make, eyes, in_nursery):
             nursery.start_soon(trio.sleep_forever)
             nursery.start_soon(trio.sleep_forever)
 
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError):  # noqa: PT012
         async with make(stuck, lease=60.0) as runtime:
             handle = await runtime.submit(stuck, Work())
             await begun.wait()
@@ -190,7 +193,7 @@ async def test_given_back_parent_finds_its_running_child(make, eyes):
         return (await ctx.call("gated", state)).unwrap()
 
     async with make(gated, role="worker"), make(caller, gated, role="client") as client:
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError):  # noqa: PT012
             async with make(caller, role="worker"):
                 handle = await client.submit(caller, Work())
                 await begun.wait()
@@ -268,7 +271,7 @@ async def test_nothing_is_left_behind(make, eyes, url):
     assert len(eyes.redis.client_list()) == len(clients)
     assert eyes.immortal() == set()
     # what remains is bounded: results and registries, each with a time to live
-    kinds = {key.partition(":")[0] for key in eyes.keys()}
+    kinds = {key.partition(":")[0] for key in eyes.keys()}  # noqa: SIM118
     assert kinds <= {"r", "q", "procs", "events", "fence", "served", "s", "st"}
 
 

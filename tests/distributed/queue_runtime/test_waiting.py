@@ -43,7 +43,7 @@ def connections(eyes, namespace):
 
 async def test_thousand_callers_wait_over_a_constant_number_of_connections(make, eyes, namespace):
     """taskforcesh/bullmq#383, and 100 callers that use up a pool."""
-    gated, begun, gate = make_gated()
+    gated, _, gate = make_gated()
     async with make(gated, role="worker", concurrency=1000), make(gated, role="client") as client:
         results = []
 
@@ -74,8 +74,11 @@ async def test_long_results_arrive_whole(make, size, kind, namespace, url):
 
 
 async def test_cancelled_caller_cancels_its_execution(make):
-    gated, begun, gate = make_gated()
-    async with make(gated, one, role="worker", concurrency=1) as worker, make(role="client") as client:
+    gated, begun, _ = make_gated()
+    async with (
+        make(gated, one, role="worker", concurrency=1) as worker,
+        make(role="client") as client,
+    ):
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.execute, "gated", Work(), "s")
