@@ -100,21 +100,25 @@ class Dispatch:
             handle.detach()
             raise id_taken(request.execution_id)
         if enqueued.answer is EnqueueAnswer.ORPHAN:
-            inbox.forget(pending)
+            handle.detach()
             return None
-        if enqueued.finished is not None:
-            inbox.take_soon(enqueued.finished)
-        elif refused := self._refusal(request, enqueued.answer, enqueued.waiting):
+        if refused := self._refusal(request, enqueued.answer, enqueued.waiting):
             handle.refuse(refused)
-        else:
-            pending.is_accepted = True
-            self._resources.update_queue_size(request.name, enqueued.waiting)
-            if request.is_named:
-                self._resources.register_session(request.session_id)
+            return handle
+        self._accept(request, pending, enqueued)
         if is_transient and isinstance(pending.finished, RuntimeStoppedError) and parent is None:
             # While we asked the runtime stopped, and answered the caller: nobody waits any more.
             await self.withdraw(request.execution_id)
         return handle
+
+    def _accept(self, request: Request[Any], pending: Pending, enqueued: Enqueued) -> None:
+        pending.is_accepted = True
+        if enqueued.finished is not None:
+            self._inbox.take_soon(enqueued.finished)
+            return
+        self._resources.update_queue_size(request.name, enqueued.waiting)
+        if request.is_named:
+            self._resources.register_session(request.session_id)
 
     def close(self) -> None:
         """Take nothing more: whoever is answered from now on would never hear of the end."""

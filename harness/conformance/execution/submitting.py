@@ -15,7 +15,12 @@ from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
 
-OTHERS = make("other", increment.fn)
+
+async def _keep(state: TestState, _ctx: Context) -> TestState:
+    return state
+
+
+OTHER = make("other", _keep)
 
 
 @rule("EXE-040")
@@ -39,9 +44,9 @@ async def test_the_same_id_runs_once_and_answers_everybody(kit: Kit) -> None:
 
 @rule("EXE-041")
 async def test_an_id_stands_for_one_execution_only(kit: Kit) -> None:
-    async with kit.runtime(increment, OTHERS) as runtime:
+    async with kit.runtime(increment, OTHER) as runtime:
         await (await runtime.submit(increment, TestState(), "s", execution_id="one")).result()
-        for processor, session in ((OTHERS, "s"), (increment, "t"), (increment, None)):
+        for processor, session in ((OTHER, "s"), (increment, "t"), (increment, None)):
             with pytest.raises(ConfigurationError):
                 await runtime.submit(processor, TestState(), session, execution_id="one")
         for illegal in ("", "a b", "a/b", "ü", "x" * 201):
