@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
         "logic that both runtimes share",
         frozenset(
             """
-            admission base bus cleanup compose executor log naming registry resilience resources
+            admission base bus cleanup compose executor locks log naming registry resilience resources
             sessions slots statestore
             """.split()
         ),

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = """
 AM2ZError AppState BusinessError CallDepthExceededError Capability ConfigurationError Context
-DeadLetter DeadLetters Delivery ErrorCategory ErrorSeverity Event EventType ExecutionCancelledError ExecutionHandle
+DeadLetter DeadLetters Delivery ErrorCategory ErrorSeverity Event EventType
+ExecutionCancelledError ExecutionHandle
 ExecutionMetadata ExecutionTimeoutError Failure LeaseLostError LocalRuntime LocalStateManager
 LockLostError NamingUtility NetworkError PayloadTooLargeError PoisonExecutionError Processor
 ProcessorBuilder ProcessorExecutionError ProcessorNotFoundError ProcessorResult QueueOptions
