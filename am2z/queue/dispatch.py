@@ -116,7 +116,8 @@ class Dispatch:
         if enqueued.finished is not None:
             self._inbox.take_soon(enqueued.finished)
             return
-        self._resources.update_queue_size(request.name, enqueued.waiting)
+        if enqueued.answer is EnqueueAnswer.OK:  # the others do not tell
+            self._resources.update_queue_size(request.name, enqueued.waiting)
         if request.is_named:
             self._resources.register_session(request.session_id)
 
