@@ -1,0 +1,287 @@
+"""What goes on beside the executions: leases, due work, presence, the outbox, states."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from am2z import (
+    BusinessError,
+    Context,
+    ExecutionCancelledError,
+    Failure,
+    RetryPolicy,
+    StateConflictError,
+    StateNotFoundError,
+    chain,
+    processor,
+)
+from am2z.queue import maintenance, outbox
+from am2z.queue.protocol import Parent
+
+from .apps import Work
+from .conftest import wait_until
+
+pytestmark = pytest.mark.trio
+
+
+@processor
+async def one(state: Work, ctx: Context) -> Work:
+    return state.evolve(count=state.count + 1)
+
+
+@processor
+async def refuse(state: Work, ctx: Context) -> Work:
+    raise BusinessError("no")
+
+
+@processor(retry=RetryPolicy(max_attempts=2, backoff=0.05))
+async def second_time(state: Work, ctx: Context) -> Work:
+    if ctx.metadata.attempt == 1:
+        raise RuntimeError("not yet")
+    return state.evolve(count=2)
+
+
+async def test_expired_leases_and_due_work_come_back_in_batches(make, monkeypatch):
+    """taskforcesh/bullmq#422: what expired at once is more than one batch."""
+    monkeypatch.setattr(maintenance, "BATCH", 2)
+    async with make(one, role="client", lease=0.2) as client:
+        handles = [await client.submit(one, Work()) for _ in range(5)]
+        ghost = await client._parts.node.protocol.claim("ghost", [("one", 5)], total=5, lease=0.05)
+        assert len(ghost.items) == 5
+        async with make(one, role="worker"):
+            with trio.fail_after(3):
+                for handle in handles:
+                    assert (await handle.result()).success
+    async with make(second_time) as runtime:
+        with trio.fail_after(3):
+            results = await runtime.execute_many(second_time, [Work()] * 5)
+        assert [r.state.count for r in results] == [2] * 5
+
+
+@pytest.mark.parametrize("part", ["reclaim", "presence", "claim", "look", "expired_sessions"])
+async def test_upkeep_goes_on_after_an_error_of_the_connection(make, monkeypatch, caplog, part):
+    async with make(one) as runtime:
+        protocol = runtime._parts.node.protocol
+        really, failed = getattr(protocol, part), trio.Event()
+
+        async def fail_once(*args, **options):
+            if not failed.is_set():
+                failed.set()
+                raise RedisConnectionError("cut")
+            return await really(*args, **options)
+
+        monkeypatch.setattr(protocol, part, fail_once)
+        if part == "presence":
+            with trio.move_on_after(0.5):
+                await runtime._parts.maintenance.stay_present()
+        elif part == "look":
+            runtime._parts.inbox._reconnected()
+        elif part == "expired_sessions":
+            assert await runtime._idle_sessions() == []
+        with trio.fail_after(3):
+            if part == "look":
+                handle = await runtime.submit(one, Work())
+                await handle.result()
+            assert (await runtime.execute(one, Work())).success
+            await failed.wait()
+    assert "cut" in caplog.text
+
+
+async def test_lost_lease_connection_is_opened_again(make, own_server, namespace, caplog):
+    begun, gate = trio.Event(), trio.Event()
+
+    @processor
+    async def gated(state: Work, ctx: Context) -> Work:
+        begun.set()
+        await gate.wait()
+        return state.evolve(count=1)
+
+    async with make(gated, at=own_server.url, lease=0.3) as runtime:
+        handle = await runtime.submit(gated, Work(), "s")
+        await begun.wait()
+        own_server.kill()
+        await wait_until(lambda: "leases could not be renewed" in caplog.text)
+        await trio.to_thread.run_sync(own_server.start)
+        gate.set()
+        with trio.fail_after(3):
+            assert (await handle.result()).success
+        assert await runtime.state.version("s") == 1
+
+
+async def test_execution_that_lost_its_lease_may_call_nobody(make, eyes):
+    fences = []
+
+    @processor
+    async def caller(state: Work, ctx: Context) -> Work:
+        fences.append(ctx.fence)
+        if len(fences) == 1:
+            eyes.take_back(ctx.execution_id)
+        result = await ctx.call("one", state)
+        fences.append("called")
+        return result.unwrap()
+
+    async with make(one, caller, concurrency=4) as runtime:
+        with trio.fail_after(3):
+            result = await runtime.execute(caller, Work())
+    assert result.success
+    assert fences == [*sorted(fences[:2]), "called"]
+
+
+async def test_child_whose_parent_is_gone_is_dropped(make, eyes):
+    async with make(one, role="client") as client:
+        protocol = client._parts.node.protocol
+        await protocol.enqueue("top", "one", b"")
+        [claimed] = (await protocol.claim("ghost", [("one", 1)], total=1, lease=9)).items
+        request = client._admission.admit(one, Work(), None)
+        request.execution_id = "top/1-1"
+        parent = Parent("top", claimed.fence, "h")
+        handle = await client._parts.dispatch.enqueue(request, depth=1, parent=parent)
+        eyes.redis.delete(eyes.key("j:top"))
+        async with make(one, role="worker"):
+            with trio.fail_after(3):
+                result = await handle.result()
+    assert isinstance(result.error, ExecutionCancelledError)
+    assert "lost the one that called it" in result.error.message
+
+
+async def test_outbox_drops_the_oldest_where_far_too_much_waits(make, monkeypatch, caplog):
+    monkeypatch.setattr(outbox, "MAX_WAITING", 3)
+    seen = []
+
+    @processor
+    async def chatty(state: Work, ctx: Context) -> Work:
+        for number in range(10):
+            ctx.emit("app:n", {"n": number})
+        await ctx.emit("app:n", {"n": 10})
+        return state
+
+    async with make(chatty, role="worker"), make(role="client") as client:
+        client.on("app:n", lambda event: seen.append(event.data["n"]))
+        await client.execute("chatty", Work())
+    assert seen == [8, 9, 10]
+    assert "the oldest is dropped" in caplog.text
+
+
+async def test_event_that_cannot_be_sent_is_logged(make, monkeypatch, caplog):
+    @processor
+    async def teller(state: Work, ctx: Context) -> Work:
+        await ctx.emit("app:n")
+        return state
+
+    async def cut(*args, **options):
+        raise RedisConnectionError("cut")
+
+    async with make(teller) as runtime:
+        monkeypatch.setattr(runtime._parts.node.protocol, "emit", cut)
+        assert (await runtime.execute("teller", Work())).success
+    assert "an event could not be sent: cut" in caplog.text
+
+
+async def test_failed_chain_tells_its_partial_state(make, eyes):
+    steps = chain("steps", [one, one, refuse])
+    async with make(steps, role="worker"), make(role="client") as client:
+        result = await client.execute("steps", Work(), "s")
+    assert (result.success, result.state.count, result.metadata.completed_steps) == (False, 2, 2)
+    assert result.error.failed_processor == "refuse"
+    assert eyes.commits("s") == 0
+
+
+async def test_partial_state_that_cannot_cross_is_left_out(make):
+    @processor
+    async def halfway(state: Work, ctx: Context) -> Work:
+        broken = state.evolve(items=[object()])
+        return Failure(BusinessError("no"), state=broken)  # type: ignore[return-value]
+
+    async with make(halfway) as runtime:
+        result = await runtime.execute(halfway, Work(count=3))
+    assert isinstance(result.error, BusinessError)
+    assert result.state.count == 3
+
+
+async def test_report_that_cannot_be_made_is_made_again(make, monkeypatch, eyes, caplog):
+    async with make(one) as runtime:
+        protocol = runtime._parts.node.protocol
+        ack, tries = protocol.ack, []
+
+        async def reply_lost(*args, **options):
+            tries.append(await ack(*args, **options))
+            if len(tries) == 1:
+                raise RedisConnectionError("cut")
+            return tries[-1]
+
+        monkeypatch.setattr(protocol, "ack", reply_lost)
+        assert (await runtime.execute(one, Work(), "s")).success
+        await wait_until(lambda: len(tries) == 2)
+        assert await runtime.state.version("s") == 1
+
+
+async def test_work_that_cannot_be_given_back_comes_back_by_its_lease(make, monkeypatch, caplog):
+    begun = trio.Event()
+
+    @processor
+    async def stuck(state: Work, ctx: Context) -> Work:
+        if not begun.is_set():
+            begun.set()
+            await trio.sleep_forever()
+        return state.evolve(count=1)
+
+    async def cut(*args, **options):
+        raise RedisConnectionError("cut")
+
+    async with make(stuck, role="client") as client:
+        handle = await client.submit(stuck, Work())
+        async with make(stuck, role="worker", lease=0.3, shutdown_grace=0.01) as worker:
+            await begun.wait()
+            monkeypatch.setattr(worker._parts.node.protocol, "nack", cut)
+        async with make(stuck, role="worker"):
+            with trio.fail_after(3):
+                assert (await handle.result()).success
+    assert "could not be given back" in caplog.text
+
+
+async def test_states_are_written_only_over_the_expected_version(make, eyes):
+    async with make(one) as runtime:
+        states = runtime.state
+        with pytest.raises(StateNotFoundError):
+            await states.update("s", lambda state: state)
+        assert await states.set("s", Work(count=1), expected_version=0) == 1
+        with pytest.raises(StateConflictError, match="version 1, not 0"):
+            await states.set("s", Work(count=2), expected_version=0)
+
+        async def increase():
+            await states.update("s", lambda state: state.evolve(count=state.count + 1))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(increase)
+        found = await states.get("s", Work)
+        assert (found.state.count, found.version) == (11, 11)
+        assert await states.exists("s")
+        await states.set("s", Work(), ttl=100)
+        assert 99_000 < eyes.redis.pttl(eyes.key("st:s")) <= 100_000
+        await states.set("s", Work())
+        assert eyes.redis.pttl(eyes.key("st:s")) == -1
+        await states.delete("s")
+        await states.delete("s")
+        assert await states.get("s") is None
+
+
+async def test_committed_states_have_the_configured_time_to_live(make, eyes):
+    async with make(one, state_ttl=50.0) as runtime:
+        await runtime.execute(one, Work(), "s")
+        assert 49_000 < eyes.redis.pttl(eyes.key("st:s")) <= 50_000
+
+
+async def test_statistics_are_true_across_runtimes(make):
+    async with make(one, refuse, role="worker") as worker, make(one, role="client") as client:
+        await client.execute_many(one, [Work()] * 3, "s")
+        await client.execute("refuse", Work(), "s")
+        for runtime in (worker, client):
+            counts = await runtime.queue_stats()
+            assert (counts["one"].completed, counts["refuse"].failed) == (3, 1)
+            total = await runtime.stats()
+            assert (total.completed, total.failed, total.active_sessions) == (3, 1, 1)
+            assert total.uptime > 0
+        assert (await client.stats()).running == 0
