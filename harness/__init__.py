@@ -5,7 +5,8 @@
   ``TestEventCollector``, ``wait_for_condition``
 - **Prove your own runtime**: ``RuntimeUnderTest``, ``Environment`` and, in your test file,
   ``from harness.conformance import *``
-- **Servers**: ``ensure_redis_connection``, ``cleanup_redis``, ``TEST_REDIS_CONFIG``
+- **Servers**: ``ensure_redis_connection``, ``cleanup_redis``, ``TEST_REDIS_CONFIG``, and
+  ``RedisProxy`` to cut the line, slow it down or freeze it
 
 Names are loaded when they are first used, so that the pytest plugin costs nothing where it is not
 needed.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.processors import create_delay_processor as create_delay_processor
     from harness.processors import create_error_processor as create_error_processor
     from harness.processors import create_test_processor as create_test_processor
+    from harness.proxy import RedisProxy as RedisProxy
     from harness.redis import TEST_REDIS_CONFIG as TEST_REDIS_CONFIG
     from harness.redis import cleanup_redis as cleanup_redis
     from harness.redis import ensure_redis_connection as ensure_redis_connection
@@ -41,6 +43,7 @@ _HOME = {
     "Capability": "am2z",
     "Environment": "harness.subject",
     "RuntimeUnderTest": "harness.subject",
+    "RedisProxy": "harness.proxy",
     "TEST_REDIS_CONFIG": "harness.redis",
     "TEST_RESOURCE_LIMITS": "harness.limits",
     "TestEventCollector": "harness.collector",
