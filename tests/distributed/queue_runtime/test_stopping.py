@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 
@@ -182,6 +184,65 @@ async def test_leaving_by_an_exception_gives_work_back(make, eyes, in_nursery):
     assert (job[b"t"], job[b"n"]) == (b"w", b"0")
     assert eyes.keys("leases") == set()
     assert isinstance((await handle.result()).error, RuntimeStoppedError)
+
+
+@pytest.mark.parametrize("how", ["exception", "stop"])
+async def test_work_that_is_just_being_claimed_goes_back_or_is_done(make, eyes, monkeypatch, how):
+    """sidekiq#1831: the answer to a claim must not get lost with the worker that asked."""
+    claimed = trio.Event()
+    async with make(one, role="client") as client:
+        with suppress(KeyError):
+            async with make(one, role="worker", lease=60.0) as worker:
+                protocol = worker._parts.node.protocol
+                claim = protocol.claim
+
+                async def slow(*args, **options):
+                    claims = await claim(*args, **options)
+                    if claims.items:
+                        claimed.set()
+                        await trio.sleep(0.05)  # the reply is on its way
+                    return claims
+
+                monkeypatch.setattr(protocol, "claim", slow)
+                handle = await client.submit(one, Work())
+                await claimed.wait()
+                if how == "exception":
+                    raise KeyError
+        job = eyes.redis.hmget(eyes.key(f"j:{handle.execution_id}"), "t", "n")
+        if how == "exception":
+            assert job == [b"w", b"0"]
+        else:
+            with trio.fail_after(1):
+                assert (await handle.result()).success
+
+
+async def test_work_that_was_claimed_while_its_worker_left_does_not_begin(make, monkeypatch):
+    begun, claimed = [], trio.Event()
+
+    @processor
+    async def eager(state: Work, ctx: Context) -> Work:
+        begun.append(ctx.execution_id)  # before anything that could be cancelled
+        return state
+
+    async with make(eager, role="client") as client:
+        with pytest.raises(KeyError):  # noqa: PT012
+            async with make(eager, role="worker") as worker:
+                protocol = worker._parts.node.protocol
+                claim = protocol.claim
+
+                async def slow(*args, **options):
+                    claims = await claim(*args, **options)
+                    if claims.items:
+                        claimed.set()
+                        await trio.sleep(0.05)
+                    return claims
+
+                monkeypatch.setattr(protocol, "claim", slow)
+                handle = await client.submit(eager, Work())
+                await claimed.wait()
+                raise KeyError
+        assert begun == []
+        await handle.cancel()
 
 
 async def test_given_back_parent_finds_its_running_child(make, eyes):
