@@ -67,7 +67,7 @@ from am2z.resilience import (
 )
 from am2z.resources import ResourceLimits, ResourceMonitor, ResourceStats
 from am2z.result import ExecutionMetadata, Failure, ProcessorResult, Result, Success
-from am2z.runtime import ExecutionHandle, Runtime, RuntimeCore, RuntimeMixin
+from am2z.runtime import ExecutionHandle, Lock, Runtime, RuntimeCore, RuntimeMixin
 from am2z.sessions import SessionManager
 from am2z.state import AppState, StateManager, StateMetadata, Versioned, create_app_state
 from am2z.stats import QueueStats, RuntimeStats
@@ -100,6 +100,7 @@ __all__ = [
     "LeaseLostError",
     "LocalRuntime",
     "LocalStateManager",
+    "Lock",
     "LockLostError",
     "NamingUtility",
     "NetworkError",

@@ -24,12 +24,21 @@ from am2z.errors import (
 )
 from am2z.events import Event, EventType
 from am2z.executor import unwrapped
+from am2z.ids import check_name
+from am2z.locks import LockBackend
+from am2z.policy import check_duration
 from am2z.processor import Processor
 from am2z.registry import Registry
 from am2z.resources import ResourceLimits, ResourceMonitor
-from am2z.runtime import EventHandler, RuntimeMixin
+from am2z.runtime import EventHandler, Lock, RuntimeMixin
 
 __all__ = ["BaseRuntime"]
+
+
+NOT_STARTED = (
+    "the runtime is not started; use it inside `async with runtime:`, and after stop() call "
+    "start() again"
+)
 
 
 class BaseRuntime(RuntimeMixin):
@@ -51,6 +60,7 @@ class BaseRuntime(RuntimeMixin):
         self._registry = Registry()
         self._admission = Admission(self._registry, self.config.max_payload_bytes)
         self._bus = EventBus()
+        self._locks: LockBackend | None = None  # the engine's, while there is one
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
         self._lock = trio.Lock()
@@ -222,14 +232,21 @@ class BaseRuntime(RuntimeMixin):
                 {"resource": resource, "percentage": share, "threshold": threshold},
             )
 
+    # --- locks
+
+    def lock(self, name: str, *, ttl: float = 30.0) -> AbstractAsyncContextManager[Lock]:
+        """See ``RuntimeCore.lock``."""
+        check_name(name, "lock")
+        check_duration("ttl", ttl)
+        if self._locks is None:  # not `_require_started`: what runs on in a drain may need locks
+            raise RuntimeNotStartedError(NOT_STARTED)
+        return self._locks.hold(name, ttl)
+
     # --- housekeeping
 
     def _require_started(self) -> None:
         if not self._accepting:
-            raise RuntimeNotStartedError(
-                "the runtime is not started; use it inside `async with runtime:`, and after stop() "
-                "call start() again"
-            )
+            raise RuntimeNotStartedError(NOT_STARTED)
 
     @property
     def _uptime(self) -> float:

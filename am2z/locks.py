@@ -103,14 +103,15 @@ class LockBackend(ABC):
         try:
             with lock.waiting:
                 lock.fence = await self.acquire(lock)
-                return
+        except BaseException:
+            await self.release(lock)  # it may have been given to us just now
+            raise
+        if lock.waiting.cancelled_caught:
+            await self.release(lock)
             raise RuntimeStoppedError(
                 f"lock {lock.name!r} was still waited for when {lock.lost}; take it again once the "
                 "runtime is started"
             )
-        except BaseException:
-            await self.release(lock)  # it may have been given to us just now
-            raise
 
     def end(self) -> None:
         """The runtime stops: end every wait, and cancel every block that holds a lock."""

@@ -24,7 +24,7 @@ from am2z.result import ProcessorResult
 from am2z.state import AppState, StateManager, StateT
 from am2z.stats import QueueStats, RuntimeStats
 
-__all__ = ["EventHandler", "ExecutionHandle", "Runtime", "RuntimeCore", "RuntimeMixin"]
+__all__ = ["EventHandler", "ExecutionHandle", "Lock", "Runtime", "RuntimeCore", "RuntimeMixin"]
 
 EventHandler = Callable[[Event], object]
 ProcessorRef = Processor[StateT] | str
@@ -51,6 +51,23 @@ class ExecutionHandle(Protocol, Generic[T_co]):
         """Stop the execution for good; its result is an ``ExecutionCancelledError``.
 
         No error where it has ended already.
+        """
+        ...
+
+
+class Lock(Protocol):
+    """A lock that is held; see ``RuntimeCore.lock``."""
+
+    @property
+    def name(self) -> str:
+        """The name of the lock."""
+        ...
+
+    @property
+    def fence(self) -> int:
+        """A number that is greater at each acquisition of the lock, whoever had it before.
+
+        Hand it to what the lock protects, and let that refuse whoever comes with a smaller one.
         """
         ...
 
@@ -126,6 +143,24 @@ class RuntimeCore(Protocol):
         handle's failed result. ::
 
             await runtime.submit(send_bill, order, execution_id=f"bill-{order.number}", delay=3600)
+        """
+        ...
+
+    def lock(self, name: str, *, ttl: float = 30.0) -> AbstractAsyncContextManager[Lock]:
+        """Hold a lock for the length of a block; in its time nobody else holds one of that name.
+
+        Who waits for longest has it next. It is extended for as long as the block runs. ``ttl``
+        (seconds) is how long it outlives a holder that died, and how long a holder may be cut off
+        before it loses the lock. Then the block is cancelled, and raises ``LockLostError``.
+
+        There is no timeout of its own: put ``trio.fail_after`` or ``move_on_after`` around it.
+
+        Raises ``ConfigurationError`` for an illegal name or ttl and where the same task holds that
+        lock already, ``RuntimeNotStartedError``, ``RuntimeStoppedError`` where the runtime stops
+        during the wait, and ``NetworkError`` where a server cannot be reached. ::
+
+            async with runtime.lock("ledger", ttl=10.0) as lock:
+                await write(ledger, guard=lock.fence)
         """
         ...
 

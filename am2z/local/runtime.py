@@ -30,6 +30,7 @@ from am2z.ids import check_name
 from am2z.local.dead import LocalDeadLetters
 from am2z.local.execution import Execution, Phase
 from am2z.local.handle import LocalHandle
+from am2z.local.locks import LocalLocks
 from am2z.local.remembered import Remembered
 from am2z.local.sessions import SessionTable
 from am2z.local.state import LocalStateManager
@@ -65,6 +66,7 @@ class LocalRuntime(BaseRuntime):
             max_bytes=self.config.max_payload_bytes, ttl=self.config.state_ttl
         )
         self._sessions = SessionTable(self.limits.session_ttl)
+        self._lock_table = LocalLocks()  # for good: blocks of before a stop may still be ending
         self._slots = Slots(self.config.concurrency)
         self._executions: dict[str, Execution] = {}
         self._all_done = trio.lowlevel.ParkingLot()
@@ -189,7 +191,7 @@ class LocalRuntime(BaseRuntime):
         """Change the phase of an execution, and what is known of its queue with it."""
         change = (phase == "waiting") - (execution.phase == "waiting")
         execution.phase = phase
-        if change:
+        if change or phase == "waiting":  # it was let in as waiting, and now it really does
             name = execution.request.name
             self._waiting[name] += change
             self.resources.update_queue_size(name, self._waiting[name])
@@ -221,13 +223,15 @@ class LocalRuntime(BaseRuntime):
 
     async def _attempts(self, execution: Execution) -> ProcessorResult[Any]:
         request, processor = execution.request, execution.processor
+        is_child = execution.depth > 0  # what is under way is finished before anything new begins
+        await trio.lowlevel.checkpoint_if_cancelled()
         if request.when is not None:
             self._enter(execution, "delayed")
             await trio.sleep(request.when.seconds())
         while True:
-            if not execution.slot.try_acquire():
+            if not execution.slot.try_acquire(resuming=is_child):
                 self._enter(execution, "waiting")
-                await execution.slot.acquire()
+                await execution.slot.acquire(resuming=is_child)
             self._enter(execution, "active")
             execution.was_active = True
             ctx = self._context(execution)
@@ -390,9 +394,12 @@ class LocalRuntime(BaseRuntime):
 
     @asynccontextmanager
     async def _engine(self) -> AsyncIterator[None]:
+        self._locks = self._lock_table
         try:
             yield
         finally:
+            self._locks = None
+            self._lock_table.end()
             for execution in list(self._executions.values()):
                 execution.end_with(runtime_stopped(execution.request.name))
 

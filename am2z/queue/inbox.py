@@ -1,4 +1,4 @@
-"""What others tell this runtime: its results, and what it shall stop running.
+"""What others tell this runtime: its results, what it shall stop running, and free locks.
 
 One blocking loop on one list serves any number of waiting callers. The truth about an execution is
 in its own record; the inbox only saves asking. So whoever waits is also looked up now and then, and
@@ -12,8 +12,9 @@ import trio
 from am2z.errors import AM2ZError
 from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
+from am2z.queue.locks import QueueLocks
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
-from am2z.queue.wire import CancelOrder, Finished, Status, Why, WireError, parse_inbox
+from am2z.queue.wire import CancelOrder, Finished, LockFree, Status, Why, WireError, parse_inbox
 
 __all__ = ["Inbox", "Pending"]
 
@@ -67,9 +68,10 @@ class Pending:
 class Inbox:
     """The waits of this runtime, and the loop that ends them."""
 
-    def __init__(self, node: Node, leases: Leases) -> None:
+    def __init__(self, node: Node, leases: Leases, locks: QueueLocks) -> None:
         self._node = node
         self._leases = leases
+        self._locks = locks
         self._pending: dict[str, set[Pending]] = {}
         self._look_now = trio.Event()
         self._emptied = trio.lowlevel.ParkingLot()
@@ -153,6 +155,8 @@ class Inbox:
             return
         if isinstance(told, CancelOrder):
             self._leases.lose(told.id, told.fence)
+        elif isinstance(told, LockFree):
+            self._locks.wake(told.owner)
         elif told.body is None:
             await self.look_up([told.id])
         else:

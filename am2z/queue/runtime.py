@@ -26,6 +26,7 @@ from am2z.queue.handle import QueueHandle
 from am2z.queue.inbox import Inbox
 from am2z.queue.keys import Keys
 from am2z.queue.leases import Leases
+from am2z.queue.locks import QueueLocks
 from am2z.queue.maintenance import Maintenance
 from am2z.queue.node import RECOVERABLE, Node, network_errors
 from am2z.queue.outbox import Outbox
@@ -186,7 +187,8 @@ class QueueRuntime(BaseRuntime):
         node = Node(new_id(), client, protocol, self.config)
         leases = Leases(node)
         maintenance = Maintenance(node, self._registry, serves=self._role != "client")
-        inbox, events = Inbox(node, leases), EventReader(node, self._bus)
+        locks = QueueLocks(node)
+        inbox, events = Inbox(node, leases, locks), EventReader(node, self._bus)
         dispatch = Dispatch(
             node, inbox, events, self._registry, self._admission, self.resources, maintenance
         )
@@ -201,10 +203,11 @@ class QueueRuntime(BaseRuntime):
                 await maintenance.announce()
             self._parts = parts
             self._store.attach(node)
+            self._locks = locks
             if self._bus.is_listening:
                 parts.events.want()
             for loop in (parts.inbox.run, parts.inbox.sweep, parts.events.run,
-                         maintenance.reclaim, maintenance.stay_present):  # fmt: skip
+                         locks.keep, maintenance.reclaim, maintenance.stay_present):  # fmt: skip
                 nursery.start_soon(loop)
             try:
                 if parts.worker is None:
@@ -215,6 +218,8 @@ class QueueRuntime(BaseRuntime):
                         yield
                         work.cancel_scope.cancel()
             finally:
+                self._locks = None
+                await locks.give_back()
                 await self._say_goodbye(parts)
                 self._parts = None
                 self._store.attach(None)

@@ -189,16 +189,31 @@ class Upkeep:
 
     # -- locks; an owner is a fresh name for each acquisition
 
-    async def lock_acquire(self, name: str, owner: str, ttl: float) -> tuple[bool, float]:
-        """Take a lock: ``(True, fence)``, or ``(False, seconds until it expires)``."""
+    async def lock_acquire(
+        self, name: str, owner: str, ttl: float, *, runtime_id: str = "", wait: float = 0.0
+    ) -> tuple[bool, float]:
+        """Take a lock: ``(True, fence)``, or ``(False, seconds until it expires)``.
+
+        ``wait`` keeps a place in the line for so many seconds, to be asked for again within them;
+        the runtime is told by its inbox when its turn has come. It is infinite seconds where the
+        lock is free and another one's turn.
+        """
         reply = as_list(
             await self._run(
-                "lock_acquire", encode(name), encode(owner), max(1, ms(ttl)), idempotent=True
+                "lock_acquire",
+                encode(name),
+                encode(owner),
+                max(1, ms(ttl)),
+                encode(runtime_id) if runtime_id else "",
+                ms(wait),
+                idempotent=True,
             ),
             at_least=2,
         )
-        taken, number = as_int(reply[0]) == 1, as_int(reply[1])
-        return taken, number if taken else number / 1000
+        if as_int(reply[0]) == 1:
+            return True, as_int(reply[1])
+        left = seconds(reply[1])
+        return False, math.inf if left is None else left
 
     async def lock_extend(self, name: str, owner: str, ttl: float) -> bool:
         """Keep a lock for ``ttl`` seconds from now. False if it is not the owner's any more."""
@@ -207,9 +222,12 @@ class Upkeep:
         )
         return as_int(reply) == 1
 
-    async def lock_release(self, name: str, owner: str) -> bool:
-        """Give a lock back. False if it was not the owner's any more."""
-        reply = await self._run("lock_release", encode(name), encode(owner), idempotent=True)
+    async def lock_release(self, name: str, owner: str, *, idempotent: bool = True) -> bool:
+        """Give a lock back, or a place in its line. False if it was not the owner's any more.
+
+        An idempotent one may be sent twice, and then answers False for a lock that was ours.
+        """
+        reply = await self._run("lock_release", encode(name), encode(owner), idempotent=idempotent)
         return as_int(reply) == 1
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "EnqueueAnswer",
     "Enqueued",
     "Finished",
+    "LockFree",
     "Look",
     "NackAnswer",
     "Status",
@@ -120,6 +121,12 @@ class CancelOrder(NamedTuple):
     fence: int
 
 
+class LockFree(NamedTuple):
+    """The lock that ``owner`` waits for is free, and its turn has come."""
+
+    owner: str
+
+
 class Enqueued(NamedTuple):
     """``waiting`` counts the processor's waiting work (OK, FULL); ``finished`` only if FINISHED."""
 
@@ -192,7 +199,7 @@ _HEAD_LIMIT = 4096  # the longest id, encoded, and the rest of a head fit many t
 _EnumT = TypeVar("_EnumT", bound=StrEnum)
 
 
-def parse_inbox(data: bytes) -> Finished | CancelOrder:
+def parse_inbox(data: bytes) -> Finished | CancelOrder | LockFree:
     """One element of an inbox.
 
     Raises ``WireError`` for anything that the scripts do not write.
@@ -200,6 +207,8 @@ def parse_inbox(data: bytes) -> Finished | CancelOrder:
     head = data[:_HEAD_LIMIT].split(b" ", 5)
     if len(head) == 2 and len(data) <= _HEAD_LIMIT and head[1][:1] == b"!":
         return CancelOrder(as_name(head[0]), as_int(head[1][1:]))
+    if len(head) == 2 and head[1] == b"+":
+        return LockFree(as_name(head[0]))
     if len(head) != 6:
         raise WireError(f"this is no entry of an inbox: {data[:80]!r}")
     identifier, status, why, version, event_id, rest = head

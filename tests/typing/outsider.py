@@ -18,6 +18,7 @@ from am2z import (
     ExecutionHandle,
     LocalRuntime,
     LocalStateManager,
+    Lock,
     Processor,
     ProcessorResult,
     QueueRuntime,
@@ -129,6 +130,9 @@ class Outsider(RuntimeMixin):
         return await self.inner.submit(
             processor, state, session_id, execution_id=execution_id, delay=delay, at=at
         )
+
+    def lock(self, name: str, *, ttl: float = 30.0) -> AbstractAsyncContextManager[Lock]:
+        return self.inner.lock(name, ttl=ttl)
 
     async def stats(self) -> RuntimeStats:
         return await self.inner.stats()

@@ -4,7 +4,7 @@
 -- ARGV  name owner ttl_ms runtime wait_ms
 --   wait_ms: for how long the place is kept without another call (0: no place); when the lock is free
 --   and its turn has come, the runtime finds `owner +` in its inbox
--- Answers {1, fence} · {0, ms until it expires}
+-- Answers {1, fence} · {0, ms until it expires} · {0, -1} (it is free, and another one's turn)
 --@include lock
 --@include fence
 local owner, ttl, wait = ARGV[2], ARGV[3], tonumber(ARGV[5])
@@ -30,4 +30,4 @@ if wait > 0 then
   call('PEXPIRE', queue, ARGV[5])
   call('PEXPIRE', waiters, ARGV[5])
 end
-return {0, math.max(1, call('PTTL', lock))}
+return {0, v[1] and math.max(1, call('PTTL', lock)) or -1}
