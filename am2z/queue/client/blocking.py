@@ -8,6 +8,7 @@ import trio
 from redis.exceptions import RedisError
 
 from .connection import Connection
+from .detour import detour_of
 from .faults import ConnectionLostError
 from .link import Link
 from .resp import pack
@@ -55,8 +56,12 @@ class BlockingPool:
             raise
         if waiter.reply is PENDING:
             connection.drop(f"no reply within {timeout + MARGIN:g} s to a command that blocks")
-        self._give_back(connection)
         reply: Any = waiter.reply
+        detour = detour_of(reply)
+        if detour is not None and self._link.understands(detour):
+            self._link.divert(connection, detour, reply)
+            reply = ConnectionLostError(f"the server went away from us: {reply}", maybe_sent=False)
+        self._give_back(connection)
         return reply
 
     async def _unblock(self, connection: Connection, waiter: Waiter) -> None:
@@ -67,7 +72,8 @@ class BlockingPool:
         is not used again before the last ``CLIENT UNBLOCK`` was answered: a late one would hit the
         next command.
         """
-        if connection.client_id is None:  # an access list may hide it
+        # An access list may hide the id, and on another server it is another client's.
+        if connection.client_id is None or not self._link.is_current(connection):
             connection.drop("a blocking command was cancelled")
             return
         unblock = pack(("CLIENT", "UNBLOCK", connection.client_id))
@@ -93,12 +99,13 @@ class BlockingPool:
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open:
+            if connection.is_ready and self._link.is_current(connection):
                 return connection
+            connection.drop("it is not needed any more")
         return await self._link.dial_another()
 
     def _give_back(self, connection: Connection) -> None:
         if len(self._idle) >= MAX_IDLE:
             connection.drop("it is not needed any more")
-        elif connection.is_open:
+        elif connection.is_ready:
             self._idle.append(connection)

@@ -16,10 +16,14 @@ from redis.exceptions import NoScriptError, ResponseError
 from .blocking import BlockingPool
 from .check import check_server
 from .commands import check_shared, server_timeout
+from .credentials import CredentialProvider
+from .dialler import Dialler
+from .discovery import locator_for
 from .link import Link
 from .pipeline import Pipeline
 from .resp import pack
 from .script import Script
+from .sync import plain_client_of
 from .url import Target, parse_url
 
 __all__ = ["RedisClient", "open_client"]
@@ -33,6 +37,8 @@ async def open_client(
     connect_timeout: float = 2.0,
     patience: float = 5.0,
     on_connection: Callable[[int], None] | None = None,
+    key: str | None = None,
+    credential_provider: CredentialProvider | None = None,
 ) -> AsyncIterator[RedisClient]:
     """Connect to the Redis at ``url`` for the length of the block; nothing outlives the block.
 
@@ -40,7 +46,13 @@ async def open_client(
     seconds to come about. ``patience`` (seconds) bounds two things: how long a command waits for a
     lost connection to come back, and how long the server may leave a command unanswered before the
     connection counts as dead. ``on_connection`` is called with ``+1`` and ``-1`` as each physical
-    connection is opened and closed; it may raise to refuse one.
+    connection is opened and closed; it may raise to refuse one. (Connections that only ask a
+    sentinel or a cluster where the server is are not counted.)
+
+    ``redis+sentinel://`` finds the master anew at each dial, and after a failover. With
+    ``redis+cluster://`` the client serves the keys of one slot, that of ``key``, and follows them
+    from node to node. ``credential_provider`` has redis-py's ``get_credentials()``, which gives
+    ``(user, password)``; it is asked anew at each dial, in a thread.
 
     Raises ``ConfigurationError`` for a malformed URL and for a server that would lose work (too
     old, or evicting keys); ``NetworkError`` when there is no server or it refuses the password. The
@@ -52,16 +64,18 @@ async def open_client(
             await client.call("SET", "greeting", "hello")
             print(await client.call("GET", "greeting"))  # b'hello'
     """
-    target = parse_url(url)
-    link = Link(
+    target = parse_url(url).identified_by(credential_provider)
+    dialler = Dialler(
         target,
+        locator_for(target, key),
         name=name,
         connect_timeout=connect_timeout,
-        patience=patience,
+        stall_limit=patience,
         on_connection=on_connection or _count_nothing,
     )
-    client = RedisClient(target, link)
-    first = await link.dial_first()
+    link = Link(dialler, patience=patience)
+    client = RedisClient(target, link, key)
+    first = await dialler.first()
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -103,13 +117,15 @@ class RedisClient(AsyncCoreCommands):
 
     _event_dispatcher: Any = None  # redis-py's protocol asks for it, its command methods do not
 
-    def __init__(self, target: Target, link: Link) -> None:
+    def __init__(self, target: Target, link: Link, key: str | None = None) -> None:
         self.url = target.url
         self.safe_url = target.safe_url
         """The URL with the password hidden: the one to show."""
         self.is_fake = target.is_fake
         self.on_reconnect = link.on_reconnect
         """Called, without arguments, each time the shared connection was lost and is back."""
+        self._target = target
+        self._key = key
         self._link = link
         self._exchange = link.exchange
         self._blocking = BlockingPool(link)
@@ -204,6 +220,13 @@ class RedisClient(AsyncCoreCommands):
             raise
         callback = _plain_redis().response_callbacks.get(args[0])  # type: ignore[no-untyped-call]
         return reply if callback is None else callback(reply, **options)
+
+    def sync_client(self, **options: Any) -> Redis:
+        """A plain redis-py client of the same server for a thread; see the function of that name.
+
+        It finds the server by itself, so it works while the event loop is held up.
+        """
+        return plain_client_of(self._target, self._key, **options)
 
     def get_encoder(self) -> Any:
         """How redis-py's command methods turn text into bytes."""

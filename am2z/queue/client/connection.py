@@ -8,26 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import trio
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    NoPermissionError,
-    RedisError,
-    ResponseError,
-)
 
 from .faults import ConnectionLostError
-from .resp import pack
-from .transport import WIRE_ERRORS, Wire, open_wire
+from .transport import WIRE_ERRORS, Wire
 from .url import Target
 from .waiter import Waiter
 
-__all__ = ["Connection", "dial"]
+__all__ = ["Connection"]
 
 MAX_WAITERS = 8192
 """So many commands may await their replies on one connection; further ones wait their turn."""
@@ -42,6 +32,7 @@ class Connection:
 
     __slots__ = (
         "_fifo",
+        "_is_retired",
         "_on_close",
         "_outbox",
         "_outbox_bytes",
@@ -53,19 +44,26 @@ class Connection:
         "_writer",
         "client_id",
         "is_open",
+        "leaving",
+        "server",
     )
 
     def __init__(
         self,
         wire: Wire,
+        server: Target,
         client_id: int | None,
         *,
         stall_limit: float | None,
         on_close: Callable[[], None],
     ) -> None:
+        self.server = server
         self.client_id = client_id
         """The server's number for this connection; ``None`` if it does not tell."""
         self.is_open = True
+        self.leaving = trio.Event()
+        """Set when no further command may be submitted: the connection is retired, or gone."""
+        self._is_retired = False
         self._wire = wire
         self._on_close = on_close
         self._stall_limit = stall_limit
@@ -81,7 +79,10 @@ class Connection:
     def is_ready(self) -> bool:
         """Whether a command may be submitted now: open, and neither queue is full."""
         return (
-            self.is_open and len(self._fifo) < MAX_WAITERS and self._outbox_bytes < MAX_OUTBOX_BYTES
+            self.is_open
+            and len(self._fifo) < MAX_WAITERS
+            and self._outbox_bytes < MAX_OUTBOX_BYTES
+            and not self._is_retired
         )
 
     @property
@@ -90,8 +91,8 @@ class Connection:
         return self._reason
 
     async def room(self) -> None:
-        """Wait until a command may be submitted, or the connection is gone."""
-        while self.is_open and not self.is_ready:
+        """Wait until a command may be submitted, or none ever will be."""
+        while not self.leaving.is_set() and not self.is_ready:
             await self._room.park()
 
     @trio.lowlevel.enable_ki_protection  # an interrupt in between would shift every later reply
@@ -104,12 +105,23 @@ class Connection:
             self._writer = None
             trio.lowlevel.reschedule(writer)
 
+    def retire(self, reason: str) -> None:
+        """Take no more commands, and close when those under way have been answered."""
+        if not self._is_retired and self.is_open:
+            self._is_retired = True
+            self._reason = reason
+            self.leaving.set()
+            self._room.unpark_all()
+            if not self._fifo:
+                self.drop(reason)
+
     def drop(self, reason: str) -> None:
         """Give the connection up: close it and fail whoever waits for a reply of it."""
         if not self.is_open:
             return
         self.is_open = False
-        self._reason = reason
+        self.leaving.set()
+        self._reason = self._reason or reason
         self._wire.close()
         self._scope.cancel()
         self._on_close()
@@ -165,7 +177,9 @@ class Connection:
             if (task := waiter.task) is not None:
                 waiter.task = None
                 reschedule(task)
-        if self._room:
+        if self._is_retired and not fifo:
+            self.drop(self._reason)
+        elif self._room:
             self._room.unpark(count=len(replies))
 
     async def _write(self) -> None:
@@ -211,71 +225,3 @@ def _reason_of(error: Exception) -> str:
     # A broken stream says nothing by itself; what broke it is its cause.
     cause = error.__cause__
     return str(cause if isinstance(cause, OSError) and not str(error) else error) or repr(error)
-
-
-async def dial(
-    target: Target,
-    *,
-    name: str,
-    on_connection: Callable[[int], None],
-    stall_limit: float | None = None,
-) -> Connection:
-    """Connect and shake hands: password, database, client name. The caller bounds the time.
-
-    Raises ``OSError`` or ``redis.exceptions.RedisError`` (``AuthenticationError`` for a refused
-    password), and whatever ``on_connection(1)`` raises.
-    """
-    wire = await open_wire(target)
-    counted = False
-    try:
-        on_connection(1)
-        counted = True
-        client_id = await _handshake(wire, target, name)
-    except BaseException:
-        wire.close()
-        if counted:
-            on_connection(-1)
-        raise
-    return Connection(wire, client_id, stall_limit=stall_limit, on_close=lambda: on_connection(-1))
-
-
-async def _handshake(wire: Wire, target: Target, name: str) -> int | None:
-    commands: list[tuple[Any, ...]] = []
-    if target.password is not None and not target.is_fake:
-        user = () if target.username is None else (target.username,)
-        commands.append(("AUTH", *user, target.password))
-    if target.db:
-        commands.append(("SELECT", target.db))
-    commands += [
-        ("CLIENT", "SETNAME", "".join(c if "!" <= c <= "~" else "_" for c in name)),
-        ("PING",),  # the one that a server which still loads its data set refuses
-        ("CLIENT", "ID"),
-    ]
-    replies: list[Any] = []
-    refusal: RedisError | None = None
-    with suppress(*WIRE_ERRORS):  # receiving tells why: a server that closes has said so before
-        await wire.send(b"".join(pack(command) for command in commands))
-    while len(replies) < len(commands):
-        try:
-            fresh = await wire.receive()
-        except WIRE_ERRORS as error:
-            # A server that is full or protected says so and closes: that tells more.
-            raise refusal or error from None
-        for reply in fresh:
-            command = commands[min(len(replies), len(commands) - 1)]
-            replies.append(reply)
-            if isinstance(reply, RedisError):
-                refusal = refusal or reply
-                if not _may_be_denied(command, reply):
-                    raise reply
-    client_id = replies[-1]
-    return client_id if isinstance(client_id, int) else None
-
-
-def _may_be_denied(command: tuple[Any, ...], error: RedisError) -> bool:
-    """Whether the connection is good all the same: a name and an id are not worth failing for."""
-    if isinstance(error, AuthenticationError | AuthorizationError | BusyLoadingError):
-        return False
-    if command[0] in ("CLIENT", "PING"):
-        return isinstance(error, NoPermissionError | ResponseError)
-    return False

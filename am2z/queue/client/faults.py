@@ -1,10 +1,10 @@
-"""The client's own errors: both are a ``redis.exceptions.ConnectionError``."""
+"""The client's own errors: each is a ``redis.exceptions.ConnectionError``."""
 
 from __future__ import annotations
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-__all__ = ["ClientClosedError", "ConnectionLostError"]
+__all__ = ["ClientClosedError", "ConnectionLostError", "CredentialsError"]
 
 
 class ConnectionLostError(RedisConnectionError):
@@ -21,3 +21,7 @@ class ConnectionLostError(RedisConnectionError):
 
 class ClientClosedError(RedisConnectionError):
     """The client was used after the ``async with open_client(...)`` that owned it had ended."""
+
+
+class CredentialsError(RedisConnectionError):
+    """The credential provider failed, or gave what is no user and password."""

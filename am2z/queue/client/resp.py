@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from redis.connection import Connection as _RedisConnection
 from redis.connection import DefaultParser
-from redis.exceptions import DataError, InvalidResponse, RedisError
+from redis.exceptions import DataError, InvalidResponse, RedisError, ResponseError
 
 hiredis: Any
 try:
@@ -36,7 +36,10 @@ class ReplyReader(Protocol):
 
 def parse_error(text: str) -> RedisError:
     """An error reply as the class of ``redis.exceptions`` that redis-py makes of it."""
-    error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    try:
+        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+    except ValueError:  # a redirection that names no place
+        return ResponseError(text)
     return error
 
 

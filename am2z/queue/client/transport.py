@@ -7,7 +7,6 @@ socket and for fakeredis in the same process (``fake.py``).
 from __future__ import annotations
 
 import socket
-import ssl
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -15,9 +14,8 @@ import trio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 
-from am2z.errors import ConfigurationError
-
 from .resp import INCOMPLETE, ReplyReader, new_reader
+from .tls import tls_context
 from .url import Target
 
 __all__ = ["WIRE_ERRORS", "Wire", "open_wire"]
@@ -169,35 +167,3 @@ async def open_wire(target: Target) -> Wire:
         stream.socket.close()
         raise
     return TlsWire(secure)
-
-
-_CERT_REQS = {
-    "none": ssl.CERT_NONE,
-    "optional": ssl.CERT_OPTIONAL,
-    "required": ssl.CERT_REQUIRED,
-}
-
-
-def tls_context(target: Target) -> ssl.SSLContext:
-    """The TLS settings that the URL's ``ssl_*`` options ask for; by default everything is checked.
-
-    Raises ``ConfigurationError`` for an unknown value and for a file that cannot be read.
-    """
-    options = target.tls
-    wanted = options.get("ssl_cert_reqs", "required").lower()
-    if wanted not in _CERT_REQS:
-        raise ConfigurationError(
-            f"ssl_cert_reqs={wanted!r} in {target.safe_url!r}: use one of {', '.join(_CERT_REQS)}"
-        )
-    try:
-        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-        check = options.get("ssl_check_hostname", "true").lower() not in ("0", "false", "no")
-        context.check_hostname = check and wanted != "none"
-        context.verify_mode = _CERT_REQS[wanted]
-        if certificate := options.get("ssl_certfile"):
-            context.load_cert_chain(certificate, options.get("ssl_keyfile"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the TLS files of {target.safe_url!r} cannot be used: {error}"
-        ) from error
-    return context
