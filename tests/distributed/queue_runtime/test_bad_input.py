@@ -272,6 +272,7 @@ async def test_broken_state_is_told_and_can_be_cleaned(make, eyes):
 async def test_unregistered_work_goes_back_to_the_queue(make, eyes, monkeypatch):
     """The processor is unregistered while the claim is under way."""
     async with make(one, large, role="worker") as worker, make(one, role="client") as client:
+        await wait_until(lambda: worker._parts.worker._idle_scope)
         protocol = worker._parts.node.protocol
         claim = protocol.claim
 
