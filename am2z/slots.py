@@ -149,19 +149,31 @@ def _before(line: _Line, other: _Line) -> bool:
 class Slot:
     """One execution's place among the ``Slots``."""
 
-    __slots__ = ("_calls", "_task", "_turn", "held", "line", "slots")
+    __slots__ = ("_calls", "_is_queued", "_task", "_turn", "held", "line", "slots")
 
     def __init__(self, slots: Slots, processor: Processor[Any]) -> None:
         self.slots = slots
         self.line = slots._line(processor)  # noqa: SLF001 - two halves of one mechanism
         self.held = False
+        self._is_queued = False
         self._task: trio.lowlevel.Task | None = None
         self._calls = 0
         self._turn: trio.Lock | None = None
 
     def try_acquire(self, *, resuming: bool = False) -> bool:
-        """Take a slot if that needs no waiting; answers whether."""
+        """Take a slot if that needs no waiting; answers whether one is held."""
+        if self.held or self._is_queued:
+            return self.held
         return self.slots._take(self, resuming=resuming)  # noqa: SLF001
+
+    def queue_up(self) -> None:
+        """Take a slot or a place in line before all who have not begun; ``acquire`` waits for it.
+
+        For one that is called: it must be in line before its caller lends the slot that it needs.
+        """
+        if not self.try_acquire(resuming=True):
+            self.slots._enqueue(self, resuming=True)  # noqa: SLF001
+            self._is_queued = True
 
     async def acquire(self, *, resuming: bool = False) -> None:
         """Wait for a slot. A cancelled wait leaves nothing behind.
@@ -170,11 +182,15 @@ class Slot:
         """
         if self.held or self.try_acquire(resuming=resuming):
             return
-        self.slots._enqueue(self, resuming=resuming)  # noqa: SLF001
+        if self._is_queued:
+            resuming = True
+        else:
+            self.slots._enqueue(self, resuming=resuming)  # noqa: SLF001
         self._task = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._task = None
+            self._is_queued = False
             self.slots._withdraw(self, resuming=resuming)  # noqa: SLF001
             return trio.lowlevel.Abort.SUCCEEDED
 
@@ -182,12 +198,16 @@ class Slot:
 
     def wake(self) -> None:
         """Let the task that waits in ``acquire`` go on. Called by ``Slots``."""
+        self._is_queued = False
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
             self._task = None
 
     def release(self) -> None:
-        """Give the slot to the next. No-op where none is held."""
+        """Give the slot to the next, or the place in line. No-op where there is neither."""
+        if self._is_queued:
+            self._is_queued = False
+            self.slots._withdraw(self, resuming=True)  # noqa: SLF001
         if self.held:
             self.slots._release(self)  # noqa: SLF001
 

@@ -335,6 +335,7 @@ class LocalRuntime(BaseRuntime):
         if isinstance(child, AM2ZError):
             await trio.lowlevel.checkpoint()
             return refusal(request, child)
+        child.slot.queue_up()
         parent.slot.lend()
         try:
             return await self._run(child)

@@ -250,6 +250,43 @@ async def test_a_call_that_begins_while_another_comes_back_gets_the_slot_first()
     assert is_empty(slots)
 
 
+@pytest.mark.trio
+async def test_who_is_called_has_its_place_before_the_caller_lends_its_slot() -> None:
+    slots = Slots(1)
+    parent, stranger, child = Slot(slots, A), Slot(slots, B), Slot(slots, B)
+    await parent.acquire()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stranger.acquire)
+        await wait_all_tasks_blocked()
+        child.queue_up()
+        assert not child.try_acquire()
+        parent.lend()
+        assert child.try_acquire()
+        await child.acquire()
+        child.release()
+        await wait_all_tasks_blocked()
+        assert stranger.held
+        stranger.release()
+    assert is_empty(slots)
+
+
+@pytest.mark.trio
+async def test_a_place_in_line_is_given_back_as_a_slot_is() -> None:
+    slots = Slots(1)
+    first, second = Slot(slots, A), Slot(slots, A)
+    second.queue_up()
+    second.queue_up()
+    assert second.held
+    first.queue_up()
+    first.release()
+    first.queue_up()
+    with trio.move_on_after(0):
+        await first.acquire()
+    second.release()
+    assert not first.held
+    assert is_empty(slots)
+
+
 # Any schedule
 
 
@@ -269,13 +306,18 @@ class Schedule:
                     nursery.start_soon(self.execute, nursery, 0)
 
     async def execute(self, nursery: trio.Nursery, depth: int) -> None:
-        slot = Slot(self.slots, who := self.rng.choice(self.workers))
+        who = self.rng.choice(self.workers)
+        await self.hold(nursery, depth, who, Slot(self.slots, who))
+
+    async def hold(
+        self, nursery: trio.Nursery, depth: int, who: Processor[Any], slot: Slot
+    ) -> None:
         scope = trio.CancelScope()
         if self.rng.random() < 0.3:
             nursery.start_soon(self.cancel_later, scope)
         try:
             with scope:
-                await slot.acquire()
+                await slot.acquire(resuming=depth > 0)
                 await self.work(who, slot)
                 if depth < 3 and self.rng.random() < 0.6:
                     async with trio.open_nursery() as calls:
@@ -287,9 +329,12 @@ class Schedule:
 
     async def call(self, slot: Slot, nursery: trio.Nursery, depth: int) -> None:
         await self.nap()
+        called = Slot(self.slots, who := self.rng.choice(self.workers))
+        if self.rng.random() < 0.7:
+            called.queue_up()
         slot.lend()
         try:
-            await self.execute(nursery, depth + 1)
+            await self.hold(nursery, depth + 1, who, called)
         finally:
             await slot.take_back()
 
