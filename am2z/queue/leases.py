@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 import trio
 from redis import Redis
 
-from am2z.queue.client import sync_client
 from am2z.queue.keys import encode
 from am2z.queue.library import library
 from am2z.queue.node import RECOVERABLE, Node
@@ -79,10 +78,17 @@ class Leases:
                 held = [(name, entry[0]) for name, entry in list(self._held.items())]
                 if not held:
                     continue
-                if client is None:
-                    client = sync_client(self._node.client.url)
-                for start in range(0, len(held), BATCH):
-                    self._renew(client, held[start : start + BATCH], token)
+                try:
+                    if client is None:
+                        client = self._node.client.sync_client()
+                    for start in range(0, len(held), BATCH):
+                        self._renew(client, held[start : start + BATCH], token)
+                except RECOVERABLE as error:
+                    # Nothing is lost yet: the next beat comes well before the lease ends.
+                    self._node.log.warning("leases could not be renewed: %s", error)
+                    if client is not None:
+                        client.close()  # by then another server may be the right one
+                        client = None
         finally:
             if client is not None:
                 client.close()
@@ -94,14 +100,8 @@ class Leases:
         args: list[str | int] = [ms(self._node.config.lease)]
         for execution_id, fence in held:
             args += (encode(execution_id), fence)
-        try:
-            # EVAL rather than EVALSHA: a few hundred bytes three times a lease, and no NOSCRIPT.
-            reply = client.eval(script.text, 1, self._node.protocol.keys.prefix, *args)
-            lost = [as_name(name) for name in as_list(reply)]
-        except RECOVERABLE as error:
-            # Nothing is lost yet: the next beat comes well before the lease ends.
-            self._node.log.warning("leases could not be renewed: %s", error)
-            return
+        # EVAL rather than EVALSHA: a few hundred bytes three times a lease, and no NOSCRIPT.
+        reply = client.eval(script.text, 1, self._node.protocol.keys.prefix, *args)
         fences = dict(held)
-        for name in lost:
+        for name in (as_name(lost) for lost in as_list(reply)):
             token.run_sync_soon(self.lose, name, fences.get(name))

@@ -12,14 +12,14 @@ import trio
 from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
 from am2z.clock import wall_clock
-from am2z.codec import copy_mapping
+from am2z.codec import copy_event
 from am2z.config import RuntimeConfig
 from am2z.context import Delivery
 from am2z.errors import ConfigurationError
 from am2z.events import Event
 from am2z.ids import check_name, new_id
 from am2z.processor import Processor
-from am2z.queue.client import RedisClient, open_client, parse_url
+from am2z.queue.client import CredentialProvider, RedisClient, open_client, parse_url
 from am2z.queue.dead import QueueDeadLetters
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.handle import QueueHandle
@@ -52,7 +52,9 @@ class QueueRuntime(BaseRuntime):
     """Runs processors wherever a worker of the namespace serves them.
 
     ``role``: ``"client"`` only hands work over, ``"worker"`` and ``"both"`` also do it. The URL may
-    be ``redis://``, ``rediss://``, ``unix://``, or ``fake://`` for an in-process fakeredis.
+    be ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``, or
+    ``fake://`` for an in-process fakeredis. ``credential_provider``, redis-py's, gives user and
+    password instead of the URL and is asked anew for each connection.
 
     Entering it raises ``NetworkError`` within 2 seconds where the server cannot be reached, and
     ``ConfigurationError`` where it is too old or would evict work. ::
@@ -80,14 +82,16 @@ class QueueRuntime(BaseRuntime):
         role: Role = "both",
         config: RuntimeConfig | None = None,
         limits: ResourceLimits | None = None,
+        credential_provider: CredentialProvider | None = None,
     ) -> None:
         super().__init__(config=config, limits=limits)
         if role not in get_args(Role):
             raise ConfigurationError(f"role is {role!r}; give 'both', 'client' or 'worker'")
-        if parse_url(redis_url).is_fake:
+        if parse_url(redis_url).identified_by(credential_provider).is_fake:
             self.capabilities = self.capabilities - {Capability.DURABLE}  # it dies with the process
         self._keys = Keys(namespace)
         self._url = redis_url
+        self._credential_provider = credential_provider
         self._role = role
         self._store = RedisStateManager(
             max_bytes=self.config.max_payload_bytes, ttl=self.config.state_ttl
@@ -169,7 +173,11 @@ class QueueRuntime(BaseRuntime):
     ) -> None:
         with farewell:
             async with open_client(
-                self._url, name=f"am2z-{self._keys.namespace}", on_connection=self._count_connection
+                self._url,
+                name=f"am2z-{self._keys.namespace}",
+                on_connection=self._count_connection,
+                key=self._keys.prefix,
+                credential_provider=self._credential_provider,
             ) as client:
                 farewell.shield = True
                 task_status.started(client)
@@ -284,7 +292,7 @@ class QueueRuntime(BaseRuntime):
 
     def _publish_runtime_event(self, event: str, data: Mapping[str, Any]) -> Delivery:
         node, outbox = self._running.node, self._running.outbox
-        told = copy_mapping(data)
+        told = copy_event(data)
         # Our own handlers have it at once; the stream carries it to everybody else's.
         self._bus.publish(Event(type=event, time=wall_clock(), data=told))
         packed = pack_event(told, origin=node.runtime_id)

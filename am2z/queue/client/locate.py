@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from .credentials import Guarded
 from .discovery import Locator, Question
 from .handshake import ask_once
 from .tls import explain_tls, tls_options
@@ -73,7 +74,7 @@ def plain_client(server: Target, **options: Any) -> redis.Redis:
         "db": server.db,
     }
     if server.provider is not None:
-        given["credential_provider"] = server.provider
+        given["credential_provider"] = Guarded(server.provider)
     else:
         given |= {"username": server.username, "password": server.password}
     if server.scheme == "unix":
