@@ -22,6 +22,7 @@ from am2z import (
 from harness.collector import TestEventCollector
 from harness.conformance._processors import CLOCK_GRAIN, Gate, flaky, increment, make, within
 from harness.conformance._watching import monitor_of
+from harness.conformance.locks import *  # noqa: F403 - rules of this group in a file of their own
 from harness.kit import Kit
 from harness.limits import TEST_RESOURCE_LIMITS
 from harness.processors import create_delay_processor

@@ -1,0 +1,177 @@
+"""RES, the rules about locks: one holder at a time, in order, and nobody keeps one for ever."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from am2z import (
+    ConfigurationError,
+    LockLostError,
+    Runtime,
+    RuntimeNotStartedError,
+    RuntimeStoppedError,
+)
+from harness.conformance._processors import within
+from harness.kit import Kit
+from harness.rules import rule
+from harness.waiting import wait_for_condition
+
+__all__ = [
+    "test_lock_has_one_holder_and_a_greater_fence_each_time",
+    "test_lock_is_free_after_its_block_however_that_ended",
+    "test_lock_is_held_for_longer_than_its_ttl",
+    "test_lock_is_lost_with_its_runtime",
+    "test_who_waits_for_a_lock_has_it_in_turn",
+]
+
+
+class _Line:
+    """Tasks that wait for one lock, each certainly after the one before it."""
+
+    def __init__(self, runtime: Runtime, nursery: trio.Nursery) -> None:
+        self.turns: list[int] = []
+        self._runtime = runtime
+        self._nursery = nursery
+
+    async def join(self, number: int) -> trio.CancelScope:
+        """Begin to wait; the scope that ends the wait."""
+        scope = trio.CancelScope()
+        self._nursery.start_soon(self._wait, number, scope)
+        # Nothing says when a request has reached its server: one that is sent later is answered
+        # later, and the answer to a free lock is its block.
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with self._runtime.lock(f"after {number}"):
+            return scope
+
+    async def _wait(self, number: int, scope: trio.CancelScope) -> None:
+        with scope:
+            async with self._runtime.lock("ledger"):
+                self.turns.append(number)
+
+
+@rule("RES-023")
+async def test_lock_has_one_holder_and_a_greater_fence_each_time(kit: Kit) -> None:
+    fences: list[int] = []
+    total = 0
+
+    async def add() -> None:
+        nonlocal total
+        for _ in range(5):
+            async with runtime.lock("ledger") as lock:
+                assert lock.name == "ledger"
+                fences.append(lock.fence)
+                seen = total
+                await trio.sleep(0.001)
+                total = seen + 1
+
+    async with kit.runtime() as runtime:
+        async with runtime.lock("another") as other, runtime.lock("ledger") as first:
+            assert other.fence != first.fence or other.name != first.name
+            fences.append(first.fence)
+        with within(kit, "20 turns of four tasks"):
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(add)
+    assert total == 20, "two blocks that hold one lock have overlapped"
+    assert fences == sorted(set(fences)), "a later holder has no greater fence"
+
+
+@rule("RES-024")
+async def test_who_waits_for_a_lock_has_it_in_turn(kit: Kit) -> None:
+    async with kit.runtime() as runtime, trio.open_nursery() as nursery:
+        line = _Line(runtime, nursery)
+        async with runtime.lock("ledger"):
+            scopes = [await line.join(number) for number in range(6)]
+            scopes[0].cancel()
+            scopes[3].cancel()
+            await wait_for_condition(
+                lambda: scopes[0].cancelled_caught and scopes[3].cancelled_caught,
+                message="cancelled waiters to go",
+            )
+            assert line.turns == [], "two hold one lock"
+        with within(kit, "the turn of everybody who waits"):
+            await wait_for_condition(lambda: len(line.turns) == 4, message="four turns")
+    assert line.turns == [1, 2, 4, 5]
+
+
+@rule("RES-025")
+async def test_lock_is_free_after_its_block_however_that_ended(kit: Kit) -> None:
+    error = ExceptionGroup("mine", [KeyError("x")])
+    async with kit.runtime() as runtime:
+        with pytest.raises(ExceptionGroup) as raised:
+            async with runtime.lock("a"):
+                raise error
+        assert raised.value is error, "a block's own exception has to pass as it is"
+        with trio.CancelScope() as scope:
+            async with runtime.lock("a"):
+                scope.cancel()
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+        with within(kit, "the lock to be free at once"):
+            async with runtime.lock("a"):
+                with pytest.raises(ConfigurationError):
+                    async with runtime.lock("a"):
+                        raise AssertionError("one task holds one lock twice")
+        for name, ttl in (("", 1.0), ("a\nb", 1.0), ("x" * 257, 1.0), ("a", 0.0), ("a", -1.0)):
+            with pytest.raises(ConfigurationError):
+                runtime.lock(name, ttl=ttl)
+
+
+@rule("RES-026")
+async def test_lock_is_held_for_longer_than_its_ttl(kit: Kit) -> None:
+    ttl = 0.4
+    took = 0.0
+
+    async def wait() -> None:
+        nonlocal took
+        async with runtime.lock("a", ttl=ttl):
+            took = trio.current_time() - began
+
+    async with kit.runtime() as runtime, trio.open_nursery() as nursery:
+        async with runtime.lock("a", ttl=ttl):
+            began = trio.current_time()
+            nursery.start_soon(wait)
+            await trio.sleep(2.5 * ttl)
+            assert took == 0.0, "two hold one lock"
+        await wait_for_condition(lambda: took > 0, message="the next holder")
+    assert took >= 2.5 * ttl
+
+
+@rule("RES-027")
+async def test_lock_is_lost_with_its_runtime(kit: Kit) -> None:
+    ends: list[BaseException] = []
+    holds = trio.Event()
+
+    async def hold() -> None:
+        try:
+            async with runtime.lock("a"):
+                holds.set()
+                await trio.sleep_forever()
+        except LockLostError as error:
+            ends.append(error)
+
+    async def wait() -> None:
+        try:
+            async with runtime.lock("a"):
+                raise AssertionError("two hold one lock")
+        except RuntimeStoppedError as error:
+            ends.append(error)
+
+    async with kit.runtime() as runtime:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold)
+            await holds.wait()
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            with within(kit, "the end of a runtime whose lock is held"):
+                await runtime.stop()
+        assert {type(error) for error in ends} == {LockLostError, RuntimeStoppedError}
+        with pytest.raises(RuntimeNotStartedError):
+            async with runtime.lock("a"):
+                raise AssertionError("a stopped runtime has no locks")
+        await runtime.start()
+        with within(kit, "the lock to be free after a restart"):
+            async with runtime.lock("a"):
+                pass
