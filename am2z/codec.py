@@ -24,16 +24,21 @@ from am2z.typenames import type_name
 
 __all__ = [
     "checksum",
-    "copy_mapping",
+    "copy_event",
     "copy_state",
     "decode_error",
     "decode_mapping",
     "decode_named_state",
     "decode_state",
     "encode_error",
+    "encode_event",
     "encode_mapping",
     "encode_state",
 ]
+
+MAX_EVENT_BYTES = 65_536
+MAX_ERROR_BYTES = 65_536
+MAX_ERROR_MESSAGE = 4_096
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _mapping_decoder = msgspec.msgpack.Decoder(dict[str, Any])
@@ -111,8 +116,19 @@ def checksum(data: bytes) -> str:
 
 
 def encode_error(error: AM2ZError) -> bytes:
-    """An error as bytes; whatever in it is not plain data goes as text."""
-    return _encoder.encode(error.to_dict())
+    """An error as bytes; whatever in it is not plain data goes as text.
+
+    One of more than ``MAX_ERROR_BYTES`` loses what is least needed to understand it: its context,
+    notes and causes, and the end of its message.
+    """
+    data = error.to_dict()
+    packed = _encoder.encode(data)
+    if len(packed) <= MAX_ERROR_BYTES:
+        return packed
+    told = {name: data[name] for name in ("type", "code", "category", "severity", "retryable")}
+    told["message"] = error.message[:MAX_ERROR_MESSAGE]
+    told["context"] = {"shortened_from_bytes": len(packed)}
+    return _encoder.encode(told)
 
 
 def decode_error(data: bytes) -> AM2ZError:
@@ -139,9 +155,26 @@ def decode_mapping(data: bytes) -> dict[str, Any]:
         ) from error
 
 
-def copy_mapping(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What arrives when event data crosses a boundary; raises as ``encode_mapping`` does."""
-    return decode_mapping(encode_mapping(data))
+def encode_event(data: Mapping[str, Any]) -> bytes:
+    """The data of an event as bytes.
+
+    Raises ``ValidationError`` naming what cannot cross the wire, and ``PayloadTooLargeError`` for
+    more than ``MAX_EVENT_BYTES``: events are kept for everybody, so large ones would fill the
+    memory of the server.
+    """
+    packed = encode_mapping(data)
+    if len(packed) > MAX_EVENT_BYTES:
+        raise PayloadTooLargeError(
+            f"the event's data are {len(packed)} bytes, more than {MAX_EVENT_BYTES}; put large "
+            "data into the state, or elsewhere with a reference in the event",
+            context={"size": len(packed), "limit": MAX_EVENT_BYTES},
+        )
+    return packed
+
+
+def copy_event(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What arrives when event data crosses a boundary; raises as ``encode_event`` does."""
+    return decode_mapping(encode_event(data))
 
 
 def _make_decoder(cls: type) -> msgspec.msgpack.Decoder[Any]:

@@ -15,7 +15,7 @@ from am2z.admission import Request, call_too_deep, refusal, runtime_stopped, ses
 from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
 from am2z.clock import wall_clock
-from am2z.codec import checksum, copy_mapping
+from am2z.codec import checksum, copy_event
 from am2z.config import RuntimeConfig
 from am2z.context import Context, Delivery
 from am2z.dead import DeadLetter
@@ -346,7 +346,7 @@ class LocalRuntime(BaseRuntime):
         """Publish a processor's own event; its data crosses by value, as everywhere."""
         request = self._executions[ctx.execution_id].request
         self._publish(
-            event, request.execution_id, request.session_id, request.name, copy_mapping(data)
+            event, request.execution_id, request.session_id, request.name, copy_event(data)
         )
         return Delivery(trio.lowlevel.checkpoint)
 
@@ -388,7 +388,7 @@ class LocalRuntime(BaseRuntime):
             )
 
     def _publish_runtime_event(self, event: str, data: Mapping[str, Any]) -> Delivery:
-        self._publish(event, "", "", "", copy_mapping(data))
+        self._publish(event, "", "", "", copy_event(data))
         return Delivery(trio.lowlevel.checkpoint)
 
     # --- life

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import trio
 
 from am2z.bus import EventBus
-from am2z.codec import decode_error, decode_mapping, encode_error, encode_mapping
+from am2z.codec import decode_error, decode_mapping, encode_error, encode_event, encode_mapping
 from am2z.errors import AM2ZError
 from am2z.events import Event, EventType
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
@@ -39,7 +40,8 @@ _OF_SESSION = {"created": EventType.SESSION_CREATED, "stopped": EventType.SESSIO
 
 def pack_event(data: dict[str, Any], *, origin: str = "") -> bytes:
     """Event data for the stream; ``origin`` is the runtime that told its own handlers already."""
-    return encode_mapping({"o": origin, "d": data} if origin else {"d": data})
+    told = msgspec.Raw(encode_event(data))
+    return encode_mapping({"o": origin, "d": told} if origin else {"d": told})
 
 
 def pack_failure(error: AM2ZError, **data: Any) -> bytes:

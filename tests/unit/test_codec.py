@@ -15,12 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from am2z.codec import (
+    MAX_ERROR_BYTES,
+    MAX_ERROR_MESSAGE,
+    MAX_EVENT_BYTES,
     checksum,
-    copy_mapping,
+    copy_event,
     copy_state,
+    decode_error,
     decode_mapping,
     decode_named_state,
     decode_state,
+    encode_error,
     encode_mapping,
     encode_state,
 )
@@ -261,7 +266,7 @@ def test_bytes_that_are_something_else_say_what_was_expected() -> None:
 
 def test_event_data_arrives_equal_and_shares_nothing() -> None:
     given_data = {"items": [1, {"a": None}], "at": b"x"}
-    got = copy_mapping(given_data)
+    got = copy_event(given_data)
     assert got == given_data
     assert got["items"] is not given_data["items"]
 
@@ -270,4 +275,22 @@ def test_event_data_that_cannot_cross_is_named() -> None:
     with pytest.raises(ValidationError, match=r"\['items'\]\[0\]"):
         encode_mapping({"items": [object()]})
     with pytest.raises(ValidationError, match="keys of a mapping must be strings"):
-        copy_mapping({1: 2})  # type: ignore[dict-item]
+        copy_event({1: 2})  # type: ignore[dict-item]
+
+
+def test_event_beyond_its_limit_is_refused_with_both_sizes():
+    copy_event({"text": "x" * (MAX_EVENT_BYTES - 100)})
+    with pytest.raises(PayloadTooLargeError) as caught:
+        copy_event({"text": "x" * MAX_EVENT_BYTES})
+    assert caught.value.context["limit"] == MAX_EVENT_BYTES
+    assert caught.value.context["size"] > MAX_EVENT_BYTES
+
+
+def test_enormous_error_is_shortened_and_stays_of_its_class():
+    enormous = BusinessError("m" * 10**6, context={"log": "x" * 10**6})
+    packed = encode_error(enormous)
+    assert len(packed) <= MAX_ERROR_BYTES
+    back = decode_error(packed)
+    assert type(back) is BusinessError
+    assert back.message == "m" * MAX_ERROR_MESSAGE
+    assert back.context["shortened_from_bytes"] > 2 * 10**6
