@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+from redis import Redis
 
 from am2z import (
     AppState,
@@ -90,7 +91,9 @@ class Program:
     """How often each session was certainly written."""
     unsure: Counter[str] = field(default_factory=Counter)
     """How often each session may have been written: its caller got an error."""
-    events: list[Event] = field(default_factory=list)
+    told: list[tuple[str, str]] = field(default_factory=list)
+    """The types of the events that handlers got, each with the id of its execution."""
+    more: trio.Event = field(default_factory=trio.Event)
     finished: bool = False
 
     async def run(self, proxy: RedisProxy) -> None:
@@ -110,7 +113,7 @@ class Program:
     async def _live(self, proxy: RedisProxy) -> None:
         runtime = QueueRuntime(proxy.url, namespace=self.namespace, config=CONFIG)
         runtime.register(add, twice, flaky, tell, endless)
-        runtime.on("*", self.events.append)
+        runtime.on("*", self._take)
         try:
             async with runtime:
                 await self._work(runtime, proxy)
@@ -125,12 +128,17 @@ class Program:
         await self._execute(runtime, add, "plain", 8, Sum(count=7))
         await self._execute(runtime, twice, None, 2)
         await self._try("update", lambda: self._update(runtime), "plain")
-        await self._try("cancel", lambda: self._cancel(runtime, proxy))
+        await self._locked(runtime, proxy)
         await self._try("stop", lambda: self._stop(runtime))
         await self._try("clean", lambda: runtime.clean_session("stopped"))
         await self._try("sessions", lambda: self._sessions(runtime))
         await self._try("set", lambda: runtime.state.set("dropped", Sum()))
         await self._try("delete", lambda: runtime.state.delete("dropped"))
+
+    def _take(self, event: Event) -> None:
+        self.told.append((event.type, event.execution_id))
+        more, self.more = self.more, trio.Event()
+        more.set()
 
     # --- the steps
 
@@ -166,7 +174,7 @@ class Program:
     def _check_events(self, step: str, execution_id: str) -> None:
         """Handlers know of the end before the caller does, and of one end only."""
         ends = ("processor:completed", "processor:failed", "queue:completed", "queue:failed")
-        seen = [e.type for e in self.events if e.execution_id == execution_id and e.type in ends]
+        seen = [kind for kind, name in self.told if name == execution_id and kind in ends]
         if seen != ["processor:completed", "queue:completed"]:
             self.problems.append(f"{step}: its last events were {seen}")
 
@@ -185,6 +193,35 @@ class Program:
         self.commits["plain"] += 1
         if state.count != 108:  # type: ignore[attr-defined]
             self.problems.append(f"update gave {state}")
+
+    async def _locked(self, runtime: QueueRuntime, proxy: RedisProxy) -> None:
+        """Cancel an execution under a lock that somebody else waits for."""
+        fences: list[int] = []
+        holders = 0
+        has_it = trio.Event()
+
+        async def hold(work: Callable[[], Awaitable[object]]) -> None:
+            nonlocal holders
+            async with runtime.lock("ledger", ttl=1.0) as lock:
+                holders += 1
+                if holders > 1:
+                    self.problems.append("two hold the lock at once")
+                fences.append(lock.fence)
+                has_it.set()
+                await work()
+                holders -= 1
+
+        async def cancel() -> None:
+            await proxy.saw("lock_acquire", at=2)
+            await self._cancel(runtime, proxy)
+            await proxy.saw("lock_extend")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._try, "lock", lambda: hold(cancel))
+            await has_it.wait()
+            nursery.start_soon(self._try, "second lock", lambda: hold(trio.lowlevel.checkpoint))
+        if len(fences) != 2 or fences != sorted(set(fences)):
+            self.problems.append(f"the fences of the lock were {fences}")
 
     async def _cancel(self, runtime: QueueRuntime, proxy: RedisProxy) -> None:
         """Cancel what runs, once its lease has been renewed."""
@@ -219,11 +256,9 @@ class Program:
             self.problems.append(f"{step} gave {result.error or result.state!r}, not {error}")
 
     async def _active(self, execution_id: str) -> None:
-        while not any(
-            event.type == "processor:active" and event.execution_id == execution_id
-            for event in self.events
-        ):
-            await trio.sleep(0.002)
+        """Wait until handlers were told that it runs."""
+        while ("processor:active", execution_id) not in self.told:
+            await self.more.wait()
 
     # --- what is left
 
@@ -232,17 +267,7 @@ class Program:
         prefix = f"{{am2z:{self.namespace}:0}}:"
         with sync_client(self.url) as redis:
             for key in redis.scan_iter(prefix + "*", count=1000):
-                name = key.decode().removeprefix(prefix)
-                if name.startswith(PERMANENT):
-                    continue
-                if not name.startswith(PASSING):
-                    self.problems.append(f"left behind: {name}")
-                elif redis.ttl(key) == -1:
-                    self.problems.append(f"nothing will ever remove {name}")
-            for name in (p.name for p in (add, twice, flaky, tell, endless)):
-                counts = redis.hmget(f"{prefix}q:{name}", "waiting", "active", "delayed")
-                if any(int(count or 0) for count in counts):
-                    self.problems.append(f"counters of {name} say {counts}")
+                self._inspect_key(redis, key.decode(), key.decode().removeprefix(prefix))
             for session in sorted({*self.commits, *self.unsure}):
                 version = int(redis.hget(f"{prefix}st:{session}", "v") or 0)
                 least = self.commits[session]
@@ -252,8 +277,20 @@ class Program:
             for _, fields in redis.xrange(f"{prefix}events"):
                 if fields[b"t"] in (b"completed", b"failed", b"dropped"):
                     ends[fields[b"i"].decode()] += 1
-            if twice_ended := [name for name, times in ends.items() if times > 1]:
-                self.problems.append(f"ended more than once: {twice_ended}")
+            if again := [name for name, times in ends.items() if times > 1]:
+                self.problems.append(f"ended more than once: {again}")
+
+    def _inspect_key(self, redis: Redis, key: str, name: str) -> None:
+        if name.startswith(PERMANENT):
+            return
+        if not name.startswith(PASSING):
+            self.problems.append(f"left behind: {name}")
+        elif redis.ttl(key) == -1:
+            self.problems.append(f"nothing will ever remove {name}")
+        elif name.startswith("q:"):
+            counts = redis.hmget(key, "waiting", "active", "delayed")
+            if any(int(count or 0) for count in counts):
+                self.problems.append(f"{name} counts {counts}")
 
 
 def script_names() -> dict[str, str]:

@@ -27,8 +27,8 @@ import trio
 
 from harness import RedisProxy
 from harness.proxy import When
+from tests.distributed.redis_client.conftest import RedisServer
 
-from ..redis_client.conftest import RedisServer
 from .crash_program import Program, kind_of, script_names
 
 pytestmark = pytest.mark.trio
@@ -128,8 +128,8 @@ async def test_connection_cut_at_every_command_loses_nothing_and_repeats_nothing
             program, was_reached = await run_with_cut(server.url, place, when)
         if was_reached:
             reached.add(place)
-        for problem in program.problems:
-            problems.append(f"AM2Z_CUT='{place.kind}:{place.number}:{when}': {problem}")
+        name = f"AM2Z_CUT='{place.kind}:{place.number}:{when}'"
+        problems.extend(f"{name}: {problem}" for problem in program.problems)
 
     async with trio.open_nursery() as nursery:
         for place in chosen:
