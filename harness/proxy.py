@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import trio
 
 from am2z import ConfigurationError
-from harness.proxyline import Command, Cut, Gate, Line, When
+from harness.proxyline import Command, Cut, Line, When
 from harness.redis import hide_password
 
 __all__ = ["Command", "Cut", "RedisProxy", "When"]
@@ -60,7 +60,6 @@ class RedisProxy:
         self.latency = 0.0
         self.commands: deque[Command] = deque(maxlen=keep)
         self.counts: Counter[str] = Counter()
-        self.commands_gate, self.replies_gate = Gate(), Gate()
         self._scripts = dict(scripts or {})
         self._parts = urlsplit(upstream)
         if self._parts.scheme not in ("redis", "unix"):
@@ -74,6 +73,7 @@ class RedisProxy:
         self._numbers = 0
         self._served = 0
         self._is_refusing = False
+        self._paused: dict[str, bool] = {}
         self._running: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -132,21 +132,23 @@ class RedisProxy:
         finally:
             self._is_refusing = False
 
-    def pause(self, *, commands: bool = True, replies: bool = True) -> None:
-        """Pass nothing on and close nothing, as on a line that is only half open.
+    def pause(self, *, commands: bool = True, replies: bool = True, new: bool = True) -> None:
+        """Pass nothing on and close nothing, as on lines that are only half open.
 
         With ``commands=False`` they still reach the server, and only the replies stay away; with
-        ``replies=False`` it is the other way round.
+        ``replies=False`` it is the other way round. With ``new=False`` the connections that are
+        opened from now on work: the old ones are lost, and nobody was told.
         """
-        if commands:
-            self.commands_gate.close()
-        if replies:
-            self.replies_gate.close()
+        for line in self._lines:
+            line.pause(commands=commands, replies=replies)
+        if new:
+            self._paused = {"commands": commands, "replies": replies}
 
     def resume(self) -> None:
         """Go on where it was paused. Commands of clients that have left meanwhile arrive late."""
-        self.commands_gate.open()
-        self.replies_gate.open()
+        self._paused = {}
+        for line in self._lines:
+            line.resume()
 
     # --- what was seen
 
@@ -237,6 +239,7 @@ class RedisProxy:
             return
         self._served += 1
         line = Line(self._served, near, far, self)
+        line.pause(**self._paused)
         self._lines.add(line)
         try:
             await line.run()

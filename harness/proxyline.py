@@ -13,7 +13,7 @@ import trio
 
 from harness.resp import Messages, arguments, is_push
 
-__all__ = ["Command", "Cut", "Gate", "Line", "Traffic", "When"]
+__all__ = ["Command", "Cut", "Line", "Traffic", "When"]
 
 When = Literal["before", "applied", "replied"]
 
@@ -75,7 +75,7 @@ class Cut:
         self._struck.set()
 
 
-class Gate:
+class _Gate:
     """What passes only while it is open."""
 
     def __init__(self) -> None:
@@ -101,8 +101,6 @@ class Traffic(Protocol):
     """What the connections of a proxy have in common."""
 
     latency: float
-    commands_gate: Gate
-    replies_gate: Gate
 
     def note(self, words: tuple[bytes, ...], connection: int) -> tuple[Command, Cut | None]:
         """Record a command, and say whether its connection is cut there."""
@@ -122,6 +120,7 @@ class Line:
     def __init__(
         self, number: int, near: trio.SocketStream, far: trio.SocketStream, traffic: Traffic
     ) -> None:
+        self._commands_gate, self._replies_gate = _Gate(), _Gate()
         self._number = number
         self._near = near
         self._far = far
@@ -135,6 +134,18 @@ class Line:
     def drop(self) -> None:
         """End it now, whatever is under way."""
         self._scope.cancel()
+
+    def pause(self, *, commands: bool = False, replies: bool = False) -> None:
+        """Pass nothing more on, one way or both."""
+        if commands:
+            self._commands_gate.close()
+        if replies:
+            self._replies_gate.close()
+
+    def resume(self) -> None:
+        """Pass everything on again, what was held up first."""
+        self._commands_gate.open()
+        self._replies_gate.open()
 
     async def run(self) -> None:
         """Carry both ways until either end closes, or it is cut."""
@@ -167,7 +178,7 @@ class Line:
     async def _carry(self, message: bytes, words: tuple[bytes, ...]) -> bool:
         """Send a command on; whether the connection ends with it."""
         command, cut = self._traffic.note(words, self._number)
-        await self._traffic.commands_gate.passed()
+        await self._commands_gate.passed()
         self._asked.append(_Exchange(command, cut))
         if cut is not None and cut.when == "before":
             self._changed.unpark_all()
@@ -196,7 +207,7 @@ class Line:
                 exchange, message, due = self._answered.popleft()
                 if due > trio.current_time():
                     await trio.sleep_until(due)
-                await self._traffic.replies_gate.passed()
+                await self._replies_gate.passed()
                 cut = exchange.cut if exchange is not None else None
                 if cut is None or cut.when == "replied":
                     await self._reply(message)

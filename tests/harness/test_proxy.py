@@ -233,6 +233,15 @@ async def test_command_of_a_client_that_left_a_half_open_line_arrives_late(upstr
         await until(lambda: proxy.connections == 0)
 
 
+async def test_new_connections_work_where_the_old_ones_are_half_open(upstream):
+    async with RedisProxy(upstream) as proxy, open_client(proxy.url, patience=0.2) as client:
+        proxy.pause(new=False)
+        assert await client.call("PING", idempotent=True)
+        proxy.pause()
+        with pytest.raises(ConnectionLostError):
+            await client.call("PING", idempotent=True)
+
+
 async def test_half_open_line_is_noticed_by_the_client(upstream):
     async with RedisProxy(upstream) as proxy, open_client(proxy.url, patience=0.2) as client:
         proxy.pause()
