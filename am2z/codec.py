@@ -39,6 +39,7 @@ __all__ = [
 MAX_EVENT_BYTES = 65_536
 MAX_ERROR_BYTES = 65_536
 MAX_ERROR_MESSAGE = 4_096
+_LAST_TO_GO = ("type", "code", "category", "severity", "retryable", "failed_processor", "fields")
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _mapping_decoder = msgspec.msgpack.Decoder(dict[str, Any])
@@ -119,16 +120,19 @@ def encode_error(error: AM2ZError) -> bytes:
     """An error as bytes; whatever in it is not plain data goes as text.
 
     One of more than ``MAX_ERROR_BYTES`` loses what is least needed to understand it: its context,
-    notes and causes, and the end of its message.
+    notes and causes, the end of its message, and its own fields where those are what is large.
     """
     data = error.to_dict()
     packed = _encoder.encode(data)
     if len(packed) <= MAX_ERROR_BYTES:
         return packed
-    told = {name: data[name] for name in ("type", "code", "category", "severity", "retryable")}
-    told["message"] = error.message[:MAX_ERROR_MESSAGE]
+    told = {name: data[name] for name in _LAST_TO_GO if name in data}
+    told["message"] = data["message"][:MAX_ERROR_MESSAGE]
     told["context"] = {"shortened_from_bytes": len(packed)}
-    return _encoder.encode(told)
+    if len(shortened := _encoder.encode(told)) > MAX_ERROR_BYTES:
+        del told["fields"]
+        shortened = _encoder.encode(told)
+    return shortened
 
 
 def decode_error(data: bytes) -> AM2ZError:

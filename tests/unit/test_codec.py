@@ -29,7 +29,13 @@ from am2z.codec import (
     encode_mapping,
     encode_state,
 )
-from am2z.errors import BusinessError, PayloadTooLargeError, StateCorruptError, ValidationError
+from am2z.errors import (
+    AM2ZError,
+    BusinessError,
+    PayloadTooLargeError,
+    StateCorruptError,
+    ValidationError,
+)
 from am2z.state import AppState
 from am2z.typenames import type_name
 
@@ -261,7 +267,38 @@ def test_bytes_that_are_something_else_say_what_was_expected() -> None:
         decode_mapping(b"\x01")
 
 
+# Errors that are too large
+
+
+class DetailedError(AM2ZError):
+    def __init__(self, message: object, detail: str) -> None:
+        super().__init__(message)  # type: ignore[arg-type]
+        self.detail = detail
+
+
+@pytest.mark.parametrize("message", ["m" * 200_000, list(range(50_000)), "short"], ids=type)
+@pytest.mark.parametrize("detail", ["d", "d" * 200_000], ids=len)
+def test_a_huge_error_is_shortened_and_stays_what_it_is(message: object, detail: str) -> None:
+    sent = DetailedError(message, detail)
+    sent.context["all"] = "c" * 100_000
+    sent.failed_processor = "p"
+    data = encode_error(sent)
+    assert len(data) <= MAX_ERROR_BYTES
+    got = decode_error(data)
+    assert type(got) is DetailedError
+    assert got.failed_processor == "p"
+    assert str(message).startswith(got.message)
+    assert got.message
+    assert got.context["shortened_from_bytes"] > 100_000
+    assert getattr(got, "detail", None) == ("d" if detail == "d" else None)
+
+
 # Event data
+
+
+def test_an_event_that_is_too_large_says_what_to_do_instead() -> None:
+    with pytest.raises(PayloadTooLargeError, match="reference in the event"):
+        copy_event({"a": "x" * MAX_EVENT_BYTES})
 
 
 def test_event_data_arrives_equal_and_shares_nothing() -> None:
