@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,22 @@ def test_a_class_of_the_started_script_goes_by_the_scripts_own_name(
     )
     expected = "__main__:Order" if how == "command" else "shop:Order"
     assert out.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"__spec__": types.SimpleNamespace(name="shop.__main__")}, "shop:Order"),
+        ({"__spec__": types.SimpleNamespace(name="shop")}, "shop:Order"),
+        ({"__spec__": None, "__file__": "/home/me/shop.py"}, "shop:Order"),
+        ({"__spec__": None}, "__main__:Order"),
+    ],
+    ids=["package", "module", "file", "command"],
+)
+def test_main_is_named_after_what_was_started(
+    attributes: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = types.ModuleType("__main__")
+    vars(main).update(attributes)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert type_name(type("Order", (), {"__module__": "__main__"})) == expected
