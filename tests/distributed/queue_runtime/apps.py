@@ -137,9 +137,11 @@ async def block(state: Work, ctx: Context) -> Work:
 
 @processor
 async def stubborn(state: Work, ctx: Context) -> Work:
-    """Does not let anybody stop it until its gate is open, and then speaks at once."""
-    board().write(f"begun {ctx.execution_id}")
-    while not board().is_open(state.note):
+    """Lets nobody stop it until its gate is open (one for each delivery), then speaks at once."""
+    line = f"begun {ctx.execution_id}"
+    board().write(line)
+    number = len(board().lines(line))
+    while not board().is_open(f"{state.note}{number}"):
         time.sleep(0.005)  # noqa: ASYNC251
     board().write(f"ended {ctx.execution_id}")
     ctx.update_progress(99)

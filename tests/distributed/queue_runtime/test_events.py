@@ -83,6 +83,24 @@ async def test_events_of_an_execution_are_there_when_its_result_is(make):
 
 
 @pytest.mark.trio
+async def test_result_waits_for_the_events_of_its_execution(make, monkeypatch):
+    seen = []
+    async with make(lively, role="worker"), make(role="client") as client:
+        events = client._parts.events
+        hand_on = events._read
+
+        async def slow():
+            await trio.sleep(0.02)
+            await hand_on()
+
+        monkeypatch.setattr(events, "_read", slow)
+        client.on("*", seen.append)
+        for _ in range(3):
+            result = await client.execute("lively", Work())
+            assert spelled(seen, result.metadata.execution_id) == "appcC"
+
+
+@pytest.mark.trio
 async def test_events_obey_their_grammar_while_many_run(make):
     seen = []
     async with make(lively) as one, make(lively) as two, make(role="client") as client:

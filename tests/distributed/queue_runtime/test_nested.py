@@ -139,12 +139,12 @@ async def test_call_that_its_caller_gives_up_is_cancelled(make):
     async def impatient(state: Work, ctx: Context) -> Work:
         with trio.move_on_after(0.05):
             await ctx.call("child", state)
+        await ended.wait()  # not only when this one ends
         return state.evolve(note="gave up")
 
     async with make(child, impatient, concurrency=1) as runtime:
         with trio.fail_after(2):
             assert (await runtime.execute("impatient", Work())).state.note == "gave up"
-            await ended.wait()
 
 
 async def test_child_has_only_the_time_that_its_parent_has_left(make):

@@ -132,7 +132,10 @@ async def test_stopped_worker_gives_its_work_back_uncounted(make, workers, board
         assert eyes.commits("s") == 1
 
 
-async def test_frozen_worker_writes_nothing_after_its_lease(make, workers, board, eyes):
+@pytest.mark.parametrize("is_finished", [False, True])
+async def test_frozen_worker_writes_nothing_after_its_lease(
+    make, workers, board, eyes, is_finished
+):
     """OptimalBits/bull#1416: a stale worker writes to a job that it lost."""
     async with make(role="client") as client, workers(lease=0.5) as first:
         handle = await client.submit("stubborn", Work(note="g"), "s")
@@ -140,20 +143,31 @@ async def test_frozen_worker_writes_nothing_after_its_lease(make, workers, board
         first.signal(signal.SIGSTOP)
         async with workers(lease=0.5):
             await board.see("begun", 2)
-            board.open("g")
-            with trio.fail_after(5):
-                assert (await handle.result()).success
+            if is_finished:
+                board.open("g2")
+                with trio.fail_after(5):
+                    assert (await handle.result()).success
             events = eyes.redis.xlen(eyes.key("events"))
-            finished = eyes.redis.get(eyes.key(f"r:{handle.execution_id}"))
+            before = _record(eyes, handle.execution_id)
             # It wakes with its gate open: it emits, reports progress and its result.
+            board.open("g1")
             first.signal(signal.SIGCONT)
-            await board.see("ended", 2)
+            await board.see("ended", 1 + is_finished)
             first.signal(signal.SIGTERM)
             assert await first.exit_code() == 0
-        assert eyes.redis.get(eyes.key(f"r:{handle.execution_id}")) == finished
-        news = eyes.redis.xrange(eyes.key("events"))[events:]
-        assert [fields[b"t"] for _, fields in news if b"i" in fields] == []
+            assert _record(eyes, handle.execution_id) == before
+            news = eyes.redis.xrange(eyes.key("events"))[events:]
+            assert [fields[b"t"] for _, fields in news if b"i" in fields] == []
+            board.open("g2")
+            with trio.fail_after(5):
+                assert (await handle.result()).success
         assert eyes.commits("s") == 1
+
+
+def _record(eyes, execution_id):
+    """All that Redis knows of an execution."""
+    job = eyes.redis.hgetall(eyes.key(f"j:{execution_id}"))
+    return job, eyes.redis.get(eyes.key(f"r:{execution_id}"))
 
 
 async def test_execution_that_kills_its_workers_ends_as_poison(make, workers, board, eyes):

@@ -48,7 +48,7 @@ async def _in_background(nursery, results, fn, *args):
     nursery.start_soon(run)
 
 
-async def test_stop_lets_what_runs_finish_and_answers_who_waits(make):
+async def test_stop_lets_what_runs_finish_and_answers_who_waits(make, monkeypatch):
     gated, begun, gate = make_gated()
     results = []
     async with trio.open_nursery() as nursery, make(gated, concurrency=1) as runtime:
@@ -56,6 +56,14 @@ async def test_stop_lets_what_runs_finish_and_answers_who_waits(make):
         await begun.wait()
         await _in_background(nursery, results, runtime.execute, gated, Work(count=5))
         await wait_until_waiting(runtime, "gated")
+        cancel = runtime._parts.node.protocol.cancel
+
+        async def slow(execution_id):
+            answer = await cancel(execution_id)
+            await wait_until(lambda: results)  # the inbox is faster
+            return answer
+
+        monkeypatch.setattr(runtime._parts.node.protocol, "cancel", slow)
         nursery.start_soon(runtime.stop)
         with trio.fail_after(1):
             await wait_until(lambda: results)

@@ -129,6 +129,63 @@ async def test_execution_that_lost_its_lease_may_call_nobody(make, eyes):
     assert fences == [*sorted(fences[:2]), "called"]
 
 
+async def test_older_run_of_the_same_execution_is_ended(make, eyes):
+    fences, ended = [], []
+
+    @processor
+    async def repeated(state: Work, ctx: Context) -> Work:
+        fences.append(ctx.fence)
+        if len(fences) == 1:
+            eyes.take_back(ctx.execution_id)
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.append(ctx.fence)
+        return state.evolve(count=1)
+
+    async with make(repeated, lease=60.0) as runtime:  # no heartbeat comes in time to tell
+        with trio.fail_after(3):
+            assert (await runtime.execute(repeated, Work())).success
+            await wait_until(lambda: ended == fences[:1])
+            assert runtime._parts.worker.running == 0
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+async def test_result_of_a_run_that_lost_its_lease_is_refused(make, eyes, succeeds):
+    """OptimalBits/bull#1416, where no heartbeat came in time to tell the old worker."""
+    fences, second, gate = [], trio.Event(), trio.Event()
+
+    @processor(retry=RetryPolicy(max_attempts=2, backoff=0.01))
+    async def stale(state: Work, ctx: Context) -> Work:
+        fences.append(ctx.fence)
+        if len(fences) == 1:
+            eyes.take_back(ctx.execution_id)
+            await second.wait()
+            ctx.update_progress(99)
+            if not succeeds:
+                raise RuntimeError("too late")
+            return state.evolve(note="stale")
+        second.set()
+        await gate.wait()
+        return state.evolve(note="fresh")
+
+    settings = {"role": "worker", "lease": 60.0, "concurrency": 1}
+    async with make(stale, **settings) as one, make(stale, **settings) as two:
+        async with make(stale, role="client") as client:
+            handle = await client.submit(stale, Work(), "s")
+            with trio.fail_after(3):
+                await second.wait()
+                # the old run has reported when one of the two workers is free again
+                await wait_until(lambda: one._parts.worker.running + two._parts.worker.running == 1)
+                job = eyes.redis.hmget(eyes.key(f"j:{handle.execution_id}"), "t", "f", "a", "g")
+                assert job == [b"a", str(fences[1]).encode(), None, None]
+                assert eyes.commits("s") == 0
+                gate.set()
+                result = await handle.result()
+    assert (result.state.note, len(fences)) == ("fresh", 2)
+    assert eyes.commits("s") == 1
+
+
 async def test_child_whose_parent_is_gone_is_dropped(make, eyes):
     async with make(one, role="client") as client:
         protocol = client._parts.node.protocol
