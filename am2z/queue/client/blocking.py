@@ -30,6 +30,7 @@ class BlockingPool:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._idle: list[Connection] = []
+        link.on_reconnect.append(self._forget_idle)
 
     async def run(self, data: bytes, timeout: float) -> Any:
         """Run a packed blocking command that the server ends by itself after ``timeout`` seconds.
@@ -56,6 +57,7 @@ class BlockingPool:
             raise
         if waiter.reply is PENDING:
             connection.drop(f"no reply within {timeout + MARGIN:g} s to a command that blocks")
+            self._forget_idle()
         reply: Any = waiter.reply
         detour = detour_of(reply)
         if detour is not None and self._link.understands(detour):
@@ -95,6 +97,12 @@ class BlockingPool:
         # Also when the answer came but that of the last CLIENT UNBLOCK did not.
         if scope.cancelled_caught:
             connection.drop("a cancelled blocking command could not be unblocked")
+
+    def _forget_idle(self) -> None:
+        """One line fell silent: so may have those that nobody uses, which would not be noticed."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.drop("another connection to the same server was lost")
 
     async def _take(self) -> Connection:
         while self._idle:

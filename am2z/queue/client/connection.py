@@ -32,7 +32,6 @@ class Connection:
 
     __slots__ = (
         "_fifo",
-        "_is_retired",
         "_on_close",
         "_outbox",
         "_outbox_bytes",
@@ -44,6 +43,7 @@ class Connection:
         "_writer",
         "client_id",
         "is_open",
+        "is_retired",
         "leaving",
         "server",
     )
@@ -63,7 +63,7 @@ class Connection:
         self.is_open = True
         self.leaving = trio.Event()
         """Set when no further command may be submitted: the connection is retired, or gone."""
-        self._is_retired = False
+        self.is_retired = False
         self._wire = wire
         self._on_close = on_close
         self._stall_limit = stall_limit
@@ -82,7 +82,7 @@ class Connection:
             self.is_open
             and len(self._fifo) < MAX_WAITERS
             and self._outbox_bytes < MAX_OUTBOX_BYTES
-            and not self._is_retired
+            and not self.is_retired
         )
 
     @property
@@ -107,8 +107,8 @@ class Connection:
 
     def retire(self, reason: str) -> None:
         """Take no more commands, and close when those under way have been answered."""
-        if not self._is_retired and self.is_open:
-            self._is_retired = True
+        if not self.is_retired and self.is_open:
+            self.is_retired = True
             self._reason = reason
             self.leaving.set()
             self._room.unpark_all()
@@ -177,7 +177,7 @@ class Connection:
             if (task := waiter.task) is not None:
                 waiter.task = None
                 reschedule(task)
-        if self._is_retired and not fifo:
+        if self.is_retired and not fifo:
             self.drop(self._reason)
         elif self._room:
             self._room.unpark(count=len(replies))

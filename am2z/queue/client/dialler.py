@@ -8,20 +8,18 @@ import trio
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
-    BusyLoadingError,
     RedisError,
     ResponseError,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from am2z.errors import ConfigurationError, NetworkError
 
 from .connection import Connection
 from .discovery import Locator
+from .explain import explain
 from .faults import CredentialsError
 from .handshake import dial
 from .locate import locate
-from .tls import explain_tls
 from .transport import WIRE_ERRORS
 from .url import Address, Target
 
@@ -114,6 +112,14 @@ class Dialler:
         locator.failed()
         raise error or trio.TooSlowError
 
+    async def is_replaced(self) -> bool:
+        """Whether another server is said to be the right one by now. False if nobody tells."""
+        try:
+            server = await locate(self.locator, timeout=self._connect_timeout)
+        except DIAL_ERRORS:
+            return False
+        return server.place != self._server.place
+
     async def another(self) -> Connection:
         """Dial the same server once more, for commands that may block."""
         return await self._dial(self._server, stall_limit=None)
@@ -143,12 +149,4 @@ class Dialler:
         """What went wrong, in words."""
         if isinstance(error, trio.TooSlowError):
             return f"no answer within {self._connect_timeout:g} s"
-        if isinstance(error, BusyLoadingError):
-            return "it is still loading its data set"
-        if isinstance(error, RedisConnectionError):
-            return str(error)
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        if (told := explain_tls(cause)) is not None:
-            return told
-        text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-        return text or type(cause).__name__
+        return explain(error)

@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 from redis.backoff import EqualJitterBackoff
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError, ReadOnlyError, RedisError
 
 from am2z.errors import AM2ZError
 
@@ -31,6 +31,8 @@ _log = logging.getLogger("am2z.redis")
 
 _CLOSED = "the client was closed"
 _ELSEWHERE = "another server is the right one now"
+MASTER_CHECK = 1.0
+"""Every so many seconds the sentinels are asked whether the master is still the master."""
 _STEADY = 1.0
 """A connection that lived for so many seconds was good: its successor is dialled at once."""
 
@@ -108,7 +110,7 @@ class Link:
 
         What is under way on the connection still gets its replies.
         """
-        if connection.leaving.is_set() or detour not in (Detour.LEAVE, Detour.MOVED):
+        if connection.is_retired or detour not in (Detour.LEAVE, Detour.MOVED):
             return
         replies = reply if isinstance(reply, list) else [reply]
         error = next(one for one in replies if isinstance(one, RedisError))
@@ -187,6 +189,8 @@ class Link:
         self._shared = first
         nursery.start_soon(self._serve, first)
         nursery.start_soon(self._keep, first)
+        if self._locator.needs_master:
+            nursery.start_soon(self._stay_with_master)
 
     def close(self) -> None:
         """Drop every connection; whoever waits for a reply gets ``ConnectionLostError``."""
@@ -236,6 +240,18 @@ class Link:
                     hook()
                 except Exception:
                     _log.exception("a hook of on_reconnect failed")
+
+    async def _stay_with_master(self) -> None:
+        """Leave a master that has been replaced, which may not know it for ten seconds.
+
+        What is written there meanwhile is thrown away when it learns that it is a replica.
+        """
+        while True:
+            await trio.sleep(MASTER_CHECK)
+            shared = self._shared
+            if shared is not None and await self._dialler.is_replaced():
+                error = ReadOnlyError("the sentinels name another master")
+                self.divert(shared, Detour.LEAVE, error)
 
     async def _redial(self) -> Connection:
         while True:

@@ -12,8 +12,9 @@ from redis.retry import Retry
 
 from .credentials import Guarded
 from .discovery import Locator, Question
+from .explain import explain
 from .handshake import ask_once
-from .tls import explain_tls, tls_options
+from .tls import tls_options
 from .transport import WIRE_ERRORS
 from .url import Target
 
@@ -38,7 +39,7 @@ async def locate(locator: Locator, *, timeout: float) -> Target:
             with trio.move_on_after(timeout):
                 answer = await ask_once(*question)
         except (*WIRE_ERRORS, RedisError) as error:
-            answer = _plainly(error)
+            answer = ConnectionError(explain(error))
 
 
 def locate_blocking(locator: Locator, *, timeout: float) -> Target:
@@ -85,10 +86,3 @@ def plain_client(server: Target, **options: Any) -> redis.Redis:
         given |= {"ssl": True, **tls_options(server)}
     client: redis.Redis = redis.Redis(**(given | options))
     return client
-
-
-def _plainly(error: Exception) -> Exception:
-    """What broke the wire rather than that it broke."""
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    text = explain_tls(cause)
-    return ConnectionError(text) if text is not None else cause
