@@ -396,6 +396,8 @@ class LocalRuntime(BaseRuntime):
     @asynccontextmanager
     async def _engine(self) -> AsyncIterator[None]:
         self._locks = self._lock_table
+        for session_id in self._sessions.names():
+            self.resources.register_session(session_id)  # those of the life before, if any
         try:
             yield
         finally:

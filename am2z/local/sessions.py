@@ -74,7 +74,9 @@ class SessionTable:
 
     def idle(self) -> list[str]:
         """The sessions without live work that nobody used for longer than the TTL."""
-        oldest = trio.current_time() - self._ttl
+        now = trio.current_time()
+        self._stopped = {name: until for name, until in self._stopped.items() if until > now}
+        oldest = now - self._ttl
         return [
             name
             for name, session in self._sessions.items()

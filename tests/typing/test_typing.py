@@ -8,8 +8,9 @@ from types import ModuleType
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from am2z import Runtime, ValidationError
+from am2z import AppState, Context, Runtime, ValidationError, processor
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -41,7 +42,8 @@ async def use(runtime: Runtime) -> None:
 def mypy(path: Path, cache: Path) -> str:
     # A cache of its own: several of these may run at once.
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), str(path)],
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent",
+         "--cache-dir", str(cache), str(path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert not done.stderr, done.stderr
@@ -88,3 +90,26 @@ def test_a_runtime_that_an_outsider_wrote_has_everything_of_a_runtime() -> None:
             assert await runtime.active_sessions() == []
 
     trio.run(main)
+
+
+def test_cancelling_the_caller_of_an_outsiders_runtime_cancels_the_execution() -> None:
+    module = outsider()
+    ended = []
+
+    @processor(name="hang")
+    async def hang(state: AppState, ctx: Context) -> AppState:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+        return state
+
+    async def main() -> None:
+        async with module.Outsider().register(hang) as runtime:
+            with trio.move_on_after(1) as scope:
+                await runtime.execute(hang, AppState())
+            assert scope.cancelled_caught
+            assert ended == ["cancelled"]
+            assert (await runtime.stats()).active == 0
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

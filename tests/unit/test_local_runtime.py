@@ -5,8 +5,8 @@ import logging
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -557,6 +557,78 @@ def test_cancelling_the_block_cancels_what_runs_in_it() -> None:
         assert scope.cancelled_caught
         assert trio.current_time() == 5
         assert isinstance((await handle.result()).error, RuntimeStoppedError)
+
+    run(main)
+
+
+class Unstartable(LocalRuntime):
+    @asynccontextmanager
+    async def _engine(self) -> AsyncIterator[None]:
+        async with trio.open_nursery():
+            raise NetworkError("no server")
+        yield
+
+
+def test_a_runtime_that_cannot_start_says_why_and_leaves_nothing() -> None:
+    async def main() -> None:
+        runtime = Unstartable()
+        for _ in range(2):
+            with pytest.raises(NetworkError, match="no server"):
+                async with runtime:
+                    raise AssertionError
+            assert not runtime.is_started
+        await wait_all_tasks_blocked()
+
+    run(main)
+
+
+class Breaking(LocalRuntime):
+    @asynccontextmanager
+    async def _engine(self) -> AsyncIterator[None]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._break)
+            yield
+
+    async def _break(self) -> None:
+        await trio.sleep(5)
+        raise NetworkError("lost the server")
+
+
+def test_an_engine_that_breaks_ends_the_block_with_its_own_error() -> None:
+    async def main() -> None:
+        runtime = Breaking().register(hang)
+        start = trio.current_time()
+        with pytest.raises(NetworkError, match="lost the server"):
+            async with runtime:
+                handle = await runtime.submit(hang, Count())
+                await trio.sleep_forever()
+        assert trio.current_time() - start == 5
+        assert not runtime.is_started
+        assert isinstance((await handle.result()).error, RuntimeStoppedError)
+
+    run(main)
+
+
+def test_sessions_are_counted_after_a_restart_too() -> None:
+    async def main() -> None:
+        async with LocalRuntime().register(add) as runtime:
+            await runtime.execute(add, Count(), "s")
+            await runtime.stop()
+            await runtime.start()
+            assert await runtime.active_sessions() == ["s"]
+            assert runtime.resources.resource_stats().sessions.active == 1
+
+    run(main)
+
+
+def test_sessions_that_were_stopped_long_ago_are_forgotten() -> None:
+    async def main() -> None:
+        async with LocalRuntime(limits=ResourceLimits(session_ttl=10)).register(add) as runtime:
+            for number in range(5):
+                await runtime.stop_session(f"s{number}")
+            assert len(runtime._sessions._stopped) == 5
+            await trio.sleep(13)
+            assert runtime._sessions._stopped == {}
 
     run(main)
 
