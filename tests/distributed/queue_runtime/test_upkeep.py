@@ -170,18 +170,21 @@ async def test_result_of_a_run_that_lost_its_lease_is_refused(make, eyes, succee
         return state.evolve(note="fresh")
 
     settings = {"role": "worker", "lease": 60.0, "concurrency": 1}
-    async with make(stale, **settings) as one, make(stale, **settings) as two:
-        async with make(stale, role="client") as client:
-            handle = await client.submit(stale, Work(), "s")
-            with trio.fail_after(3):
-                await second.wait()
-                # the old run has reported when one of the two workers is free again
-                await wait_until(lambda: one._parts.worker.running + two._parts.worker.running == 1)
-                job = eyes.redis.hmget(eyes.key(f"j:{handle.execution_id}"), "t", "f", "a", "g")
-                assert job == [b"a", str(fences[1]).encode(), None, None]
-                assert eyes.commits("s") == 0
-                gate.set()
-                result = await handle.result()
+    async with (
+        make(stale, **settings) as one,
+        make(stale, **settings) as two,
+        make(stale, role="client") as client,
+    ):
+        handle = await client.submit(stale, Work(), "s")
+        with trio.fail_after(3):
+            await second.wait()
+            # the old run has reported when one of the two workers is free again
+            await wait_until(lambda: one._parts.worker.running + two._parts.worker.running == 1)
+            job = eyes.redis.hmget(eyes.key(f"j:{handle.execution_id}"), "t", "f", "a", "g")
+            assert job == [b"a", str(fences[1]).encode(), None, None]
+            assert eyes.commits("s") == 0
+            gate.set()
+            result = await handle.result()
     assert (result.state.note, len(fences)) == ("fresh", 2)
     assert eyes.commits("s") == 1
 
