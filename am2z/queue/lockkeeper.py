@@ -14,7 +14,6 @@ import trio
 from redis import Redis
 
 from am2z.locks import HeldLock
-from am2z.queue.client import sync_client
 from am2z.queue.keys import encode
 from am2z.queue.library import library
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
@@ -122,10 +121,19 @@ class LockKeeper:
                 if pause > 0:
                     self._news.wait(min(pause, LONG))
                     continue
-                if client is None:
-                    client = sync_client(self._node.client.url)
-                due = [k for k in list(self._kept.values()) if k.due <= time.monotonic()]
-                self._extend(client, due[:BATCH], token)
+                due = [k for k in list(self._kept.values()) if k.due <= time.monotonic()][:BATCH]
+                try:
+                    if client is None:
+                        client = self._node.client.sync_client()
+                    self._extend(client, due, token)
+                except RECOVERABLE as error:
+                    # Nothing is lost yet: there is time for a few more attempts.
+                    self._node.log.warning("locks could not be extended: %s", error)
+                    for kept in due:
+                        kept.due = time.monotonic() + min(RETRY_PAUSE, kept.lock.ttl / 10)
+                    if client is not None:
+                        client.close()
+                        client = None  # the server may be another one by now
         finally:
             if client is not None:
                 client.close()
@@ -134,24 +142,16 @@ class LockKeeper:
         script = library()["lock_extend"].text
         prefix = self._node.protocol.keys.prefix
         now = time.monotonic()
-        try:
-            with client.pipeline(transaction=False) as pipe:
-                for kept in due:
-                    lock = kept.lock
-                    # EVAL rather than EVALSHA: it is short, seldom sent, and knows no NOSCRIPT.
-                    args = (encode(lock.name), encode(lock.owner), ms(lock.ttl))
-                    pipe.eval(script, 1, prefix, *args)
-                answers = pipe.execute(raise_on_error=False)
-        except RECOVERABLE as error:
-            answers = [error] * len(due)
+        with client.pipeline(transaction=False) as pipe:
+            for kept in due:
+                lock = kept.lock
+                # EVAL rather than EVALSHA: it is short, seldom sent, and knows no NOSCRIPT.
+                pipe.eval(script, 1, prefix, encode(lock.name), encode(lock.owner), ms(lock.ttl))
+            answers = pipe.execute()
         for kept, answer in zip(due, answers, strict=True):
             if answer == 1:
                 kept.until = now + kept.lock.ttl
                 kept.due = now + kept.lock.ttl / 3
-            elif answer == 0:
+            else:
                 kept.due = math.inf
                 token.run_sync_soon(self._lose, kept.lock.owner, TAKEN)
-            else:
-                # Nothing is lost yet: there is time for a few more attempts.
-                kept.due = time.monotonic() + min(RETRY_PAUSE, kept.lock.ttl / 10)
-                self._node.log.warning("lock %r could not be extended: %s", kept.lock.name, answer)

@@ -100,6 +100,11 @@ class QueueRuntime(BaseRuntime):
         self._dead = QueueDeadLetters(lambda: self._running.node)
 
     @property
+    def runtime_id(self) -> str | None:
+        """What this runtime is called among the others of its namespace: new at each start."""
+        return None if self._parts is None else self._parts.node.runtime_id
+
+    @property
     def dead(self) -> QueueDeadLetters:
         """See ``RuntimeCore.dead``."""
         return self._dead
