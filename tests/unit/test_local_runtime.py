@@ -372,6 +372,8 @@ def test_stop_under_load_answers_every_caller(grace: float) -> None:
                 assert not runtime.is_started
                 assert trio.current_time() - before <= min(grace, 8.0)
             results.extend([await handle.result() for handle in handles])
+            assert ledger.events[-1].type == "runtime:stopped"
+            await runtime.start()
             await check_idle(runtime, ledger)
             done = sum(result.success for result in results)
             assert len(results) == 20
@@ -379,7 +381,6 @@ def test_stop_under_load_answers_every_caller(grace: float) -> None:
             for result in results:
                 assert result.success or isinstance(result.error, RuntimeStoppedError)
                 assert result.success or result.error.retryable
-            assert ledger.events[-1].type == "runtime:stopped"
 
     run(main)
 
