@@ -38,8 +38,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened.
 
     ``time`` is wall-clock time in seconds since the epoch. ``data`` depends on the type:
-    ``percent`` in progress, ``error`` (an ``AM2ZError``) in failed and retrying, ``execution_time``
-    in completed, ``attempt`` in all of them, and whatever a processor gave in its own events.
+    ``percent`` in progress, ``error`` (an ``AM2ZError``) in failed and in retrying after a failure
+    (not where another worker takes over), ``execution_time`` in completed, ``attempt`` in all of
+    them, and whatever a processor gave in its own events.
     """
 
     type: str

@@ -110,16 +110,16 @@ component_loggers: Mapping[str, logging.Logger] = MappingProxyType(
     {
         component: create_component_logger(component)
         for component in (
-            "runtime",
             "local_runtime",
             "queue_runtime",
+            "processor",
             "worker",
-            "connection",
             "replies",
-            "state",
-            "executor",
-            "context",
+            "events",
+            "connection",
             "maintenance",
+            "resources",
+            "cleanup",
         )
     }
 )

@@ -76,37 +76,45 @@ class RuntimeCore(Protocol):
     """What a runtime must write itself."""
 
     @property
+    @abstractmethod
     def capabilities(self) -> frozenset[Capability]:
         """What this runtime can do beyond what all must."""
         ...
 
     @property
+    @abstractmethod
     def state(self) -> StateManager:
         """The committed states of the sessions."""
         ...
 
     @property
+    @abstractmethod
     def dead(self) -> DeadLetters:
         """The executions that failed for good: to look at, run again or drop."""
         ...
 
     @property
+    @abstractmethod
     def is_started(self) -> bool:
         """Whether the runtime takes work."""
         ...
 
+    @abstractmethod
     def register(self, *processors: Processor[Any]) -> Self:
         """Take processors, and those they depend on. The same name again replaces the old one."""
         ...
 
+    @abstractmethod
     def unregister(self, name: str) -> bool:
         """Forget a processor; answers whether there was one."""
         ...
 
+    @abstractmethod
     def list_processors(self) -> list[str]:
         """The names of the registered processors, sorted."""
         ...
 
+    @abstractmethod
     async def start(self) -> None:
         """Begin to take work. No-op when started; ``async with`` does it too.
 
@@ -114,6 +122,7 @@ class RuntimeCore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def stop(self) -> None:
         """Take no more work, wait ``shutdown_grace`` for what runs, then cancel it.
 
@@ -121,6 +130,7 @@ class RuntimeCore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def submit(
         self,
         processor: ProcessorRef[StateT],
@@ -146,6 +156,7 @@ class RuntimeCore(Protocol):
         """
         ...
 
+    @abstractmethod
     def lock(self, name: str, *, ttl: float = 30.0) -> AbstractAsyncContextManager[Lock]:
         """Hold a lock for the length of a block; in its time nobody else holds one of that name.
 
@@ -164,22 +175,27 @@ class RuntimeCore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def stats(self) -> RuntimeStats:
         """The runtime as a whole, at this moment."""
         ...
 
+    @abstractmethod
     async def queue_stats(self) -> dict[str, QueueStats]:
         """One picture for each known processor."""
         ...
 
+    @abstractmethod
     async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
         """One picture for each processor that the session used."""
         ...
 
+    @abstractmethod
     async def active_sessions(self) -> list[str]:
         """The sessions that were created and not stopped since, sorted."""
         ...
 
+    @abstractmethod
     async def stop_session(self, session_id: str) -> None:
         """End a session: its work is dropped, every waiter gets a ``SessionStoppedError``.
 
@@ -187,22 +203,27 @@ class RuntimeCore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def clean_session(self, session_id: str) -> None:
         """Stop a session and forget everything about it, its state too; it may begin anew."""
         ...
 
+    @abstractmethod
     def on(self, event_type: str, handler: EventHandler) -> None:
         """Call ``handler`` with each event of a type or shell-style pattern (``processor:*``)."""
         ...
 
+    @abstractmethod
     def off(self, event_type: str, handler: EventHandler) -> None:
         """Undo ``on``. No error where it was not there."""
         ...
 
+    @abstractmethod
     def emit(self, event: str, data: Mapping[str, Any] | None = None) -> Delivery:
         """Emit an event that belongs to no execution."""
         ...
 
+    @abstractmethod
     def subscribe(self, *patterns: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """The events of some patterns as an async iterator that ends with the runtime. ::
 
@@ -211,12 +232,15 @@ class RuntimeCore(Protocol):
         """
         ...
 
+    @abstractmethod
     async def sync_processors(self) -> None:
         """Return once processors registered after the start take part, everywhere."""
         ...
 
+    @abstractmethod
     async def __aenter__(self) -> Self: ...
 
+    @abstractmethod
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -277,19 +301,6 @@ class Runtime(RuntimeCore, Protocol):
 
 class RuntimeMixin(RuntimeCore):
     """The part of ``Runtime`` that is made from ``RuntimeCore``."""
-
-    @abstractmethod
-    async def submit(
-        self,
-        processor: ProcessorRef[StateT],
-        state: StateT,
-        session_id: str | None = None,
-        *,
-        execution_id: str | None = None,
-        delay: float | None = None,
-        at: datetime | float | None = None,
-    ) -> ExecutionHandle[StateT]:
-        """See ``RuntimeCore.submit``."""
 
     async def execute(
         self, processor: ProcessorRef[StateT], state: StateT, session_id: str | None = None

@@ -183,6 +183,7 @@ class LocalRuntime(BaseRuntime):
         execution = Execution(request, processor, slot, session, depth=depth, deadline=deadline)
         self._executions[request.execution_id] = execution
         self._waiting[request.name] += 1
+        self.resources.update_queue_size(request.name, self._waiting[request.name])
         if session is not None:
             session.live.add(execution)
         return execution
@@ -437,6 +438,7 @@ class LocalRuntime(BaseRuntime):
         for execution in live:
             execution.end_with(session_stopped(session_id))
         self.resources.unregister_session(session_id)
+        self._store.expire(session_id, self.limits.session_ttl)
         if is_new:
             self._publish(EventType.SESSION_STOPPED, "", session_id, "", {})
 
@@ -453,16 +455,19 @@ class LocalRuntime(BaseRuntime):
     async def active_sessions(self) -> list[str]:
         """See ``RuntimeCore.active_sessions``."""
         await trio.lowlevel.checkpoint()
+        self._require_started()
         return self._sessions.names()
 
     async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
         """See ``RuntimeCore.session_stats``."""
         await trio.lowlevel.checkpoint()
+        self._require_started()
         return self._sessions.stats(session_id)
 
     async def queue_stats(self) -> dict[str, QueueStats]:
         """See ``RuntimeCore.queue_stats``."""
         await trio.lowlevel.checkpoint()
+        self._require_started()
         live: dict[str, Counter[str]] = {}
         for execution in self._executions.values():
             live.setdefault(execution.request.name, Counter())[execution.phase] += 1
@@ -479,6 +484,7 @@ class LocalRuntime(BaseRuntime):
     async def stats(self) -> RuntimeStats:
         """See ``RuntimeCore.stats``."""
         await trio.lowlevel.checkpoint()
+        self._require_started()
         phases = Counter(execution.phase for execution in self._executions.values())
         return RuntimeStats(
             registered_processors=len(self._registry),

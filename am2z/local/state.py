@@ -62,6 +62,13 @@ class LocalStateManager(BaseStateManager):
         self._put(session_id, StateRecord(version, type_name(type(state)), data, digest), self._ttl)
         return version
 
+    def expire(self, session_id: str, ttl: float) -> None:
+        """Keep the session's state for at most ``ttl`` seconds from now on."""
+        entry = self._records.get(session_id)
+        if entry is not None:
+            end = min(entry[1], trio.current_time() + ttl)
+            self._records[session_id] = (entry[0], end)
+
     def forget(self, session_id: str) -> None:
         """``delete`` for callers that must not wait."""
         self._records.pop(session_id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import trio
@@ -21,13 +22,15 @@ from am2z.queue.node import RECOVERABLE, Node, network_errors
 from am2z.queue.payload import Job
 from am2z.queue.protocol import Parent
 from am2z.queue.stream import EventReader
-from am2z.queue.wire import CancelAnswer, EnqueueAnswer, Enqueued, Status
+from am2z.queue.wire import CancelAnswer, EnqueueAnswer, Enqueued
 from am2z.registry import Registry
 from am2z.resources import ResourceMonitor
 from am2z.state import StateT
 from am2z.typenames import type_name
 
 __all__ = ["Dispatch"]
+
+_log = logging.getLogger("am2z.replies")
 
 LOOK_UP = 3.0
 """How long a stopping runtime may take to look its callers up, in seconds."""
@@ -169,28 +172,24 @@ class Dispatch:
                 return error
         return None
 
-    async def answer_callers(self, *, only_waiting: bool) -> None:
-        """Tell callers that we stop: those whose work has not begun, or all that are left.
+    async def answer_callers(self) -> None:
+        """Tell the callers that are left that we stop.
 
         What was submitted stays in the queue for others; what somebody waited for is cancelled.
         """
         left = [pending for pending in self._inbox.waiting if not pending.is_child]
         with trio.move_on_after(LOOK_UP):
             try:
-                looks = await self._node.protocol.look([p.execution_id for p in left])
-                for pending, look in zip(left, looks, strict=True):
-                    if only_waiting and look.status not in (Status.WAITING, Status.DELAYED):
-                        continue
+                for pending in left:
                     if pending.is_transient:
                         pending.if_cancelled = runtime_stopped(pending.processor_name)
                         if await self._node.protocol.cancel(pending.execution_id) is _FINISHED:
                             await self._inbox.look_up([pending.execution_id])
                     self._answer(pending)
             except RECOVERABLE as error:
-                self._node.log.warning("waiting callers could not be looked up: %s", error)
-        if not only_waiting:
-            for pending in self._inbox.waiting:
-                self._answer(pending)
+                _log.warning("waiting callers could not be looked up: %s", error)
+        for pending in self._inbox.waiting:
+            self._answer(pending)
 
     def _answer(self, pending: Pending) -> None:
         stays = not pending.is_transient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import Generic
 
@@ -19,6 +20,8 @@ from am2z.runtime import CANCEL_GRACE
 from am2z.state import StateT
 
 __all__ = ["QueueHandle"]
+
+_log = logging.getLogger("am2z.replies")
 
 
 class QueueHandle(Generic[StateT]):
@@ -108,4 +111,4 @@ async def withdraw(node: Node, execution_id: str) -> None:
         try:
             await node.protocol.cancel(execution_id)
         except RECOVERABLE as error:
-            node.log.warning("%s could not be cancelled: %s", execution_id, error)
+            _log.warning("%s could not be cancelled: %s", execution_id, error)

@@ -7,6 +7,8 @@ after each reconnection: no result can be missed.
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
 from am2z.errors import AM2ZError
@@ -17,6 +19,8 @@ from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
 from am2z.queue.wire import CancelOrder, Finished, LockFree, Status, Why, WireError, parse_inbox
 
 __all__ = ["Inbox", "Pending"]
+
+_log = logging.getLogger("am2z.replies")
 
 BLOCK = 2.0
 """Seconds for which one read waits for messages."""
@@ -104,9 +108,13 @@ class Inbox:
                 del self._pending[pending.execution_id]
         self._emptied.unpark_all()
 
+    def anybody_waits(self) -> bool:
+        """Whether a task waits for a result; one that nobody asks for does not count."""
+        return any(pending.waiters for pending in self.waiting)
+
     async def nobody_waits(self) -> None:
-        """Return when no task waits for a result. One that nobody asks for is not waited for."""
-        while any(pending.waiters for pending in self.waiting):
+        """Return when no task waits for a result."""
+        while self.anybody_waits():
             await self._emptied.park()
 
     def resolve(self, finished: Finished) -> None:
@@ -128,7 +136,7 @@ class Inbox:
                     rest = await self._node.client.call("LPOP", key, BATCH)
                     messages = rest or []
             except RECOVERABLE as error:
-                self._node.log.warning("the inbox could not be read: %s", error)
+                _log.warning("the inbox could not be read: %s", error)
                 self._look_now.set()
                 await trio.sleep(RETRY_PAUSE)
 
@@ -145,13 +153,13 @@ class Inbox:
                 for start in range(0, len(names), BATCH):
                     await self.look_up(names[start : start + BATCH])
             except RECOVERABLE as error:
-                self._node.log.warning("waiting executions could not be looked up: %s", error)
+                _log.warning("waiting executions could not be looked up: %s", error)
 
     async def _take(self, message: bytes) -> None:
         try:
             told = parse_inbox(message)
         except WireError as error:
-            self._node.log.warning("a message that cannot be read was skipped: %s", error)
+            _log.warning("a message that cannot be read was skipped: %s", error)
             return
         if isinstance(told, CancelOrder):
             self._leases.lose(told.id, told.fence)

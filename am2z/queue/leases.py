@@ -6,6 +6,7 @@ otherwise lose its work to another worker and run twice.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from am2z.queue.upkeep import ms
 from am2z.queue.wire import as_list, as_name
 
 __all__ = ["Leases"]
+
+_log = logging.getLogger("am2z.maintenance")
 
 BATCH = 500
 """How many leases one heartbeat renews."""
@@ -85,7 +88,7 @@ class Leases:
                         self._renew(client, held[start : start + BATCH], token)
                 except RECOVERABLE as error:
                     # Nothing is lost yet: the next beat comes well before the lease ends.
-                    self._node.log.warning("leases could not be renewed: %s", error)
+                    _log.warning("leases could not be renewed: %s", error)
                     if client is not None:
                         client.close()  # by then another server may be the right one
                         client = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
 from am2z.registry import Registry
 
 __all__ = ["Maintenance"]
+
+_log = logging.getLogger("am2z.maintenance")
 
 BATCH = 500
 LEAST_PRESENCE = 30.0
@@ -36,7 +40,7 @@ class Maintenance:
                 while (await protocol.promote(BATCH))[0] >= BATCH:
                     pass
             except RECOVERABLE as error:
-                self._node.log.warning("leases could not be looked through: %s", error)
+                _log.warning("leases could not be looked through: %s", error)
                 await trio.sleep(RETRY_PAUSE)
 
     async def stay_present(self) -> None:
@@ -45,7 +49,7 @@ class Maintenance:
             try:
                 await self.announce()
             except RECOVERABLE as error:
-                self._node.log.warning("presence could not be told: %s", error)
+                _log.warning("presence could not be told: %s", error)
                 await trio.sleep(RETRY_PAUSE)
             else:
                 await trio.sleep(self._presence / 3)

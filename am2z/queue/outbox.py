@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +12,8 @@ from am2z.context import Delivery
 from am2z.queue.node import RECOVERABLE, Node
 
 __all__ = ["Outbox"]
+
+_log = logging.getLogger("am2z.worker")
 
 Send = Callable[[], Awaitable[object]]
 
@@ -32,7 +35,7 @@ class Outbox:
         """Send something soon. The oldest goes lost where far too much waits, and a log says so."""
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
-            self._node.log.warning("more than %d events wait; the oldest is dropped", MAX_WAITING)
+            _log.warning("more than %d events wait; the oldest is dropped", MAX_WAITING)
         self._waiting.append(send)
         if not self._is_sending:
             self._is_sending = True
@@ -50,7 +53,7 @@ class Outbox:
                 try:
                     await self._waiting.popleft()()
                 except RECOVERABLE as error:
-                    self._node.log.warning("an event could not be sent: %s", error)
+                    _log.warning("an event could not be sent: %s", error)
         finally:
             self._is_sending = False
             self._sent.unpark_all()

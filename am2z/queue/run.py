@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -30,6 +31,8 @@ from am2z.typenames import type_name
 
 __all__ = ["Run"]
 
+_log = logging.getLogger("am2z.worker")
+
 GIVE_BACK = 2.0
 """How long a stopping worker may take to give one execution back, in seconds."""
 
@@ -51,7 +54,6 @@ class Run:
         self.emitter = emitter
         self.claimed = claimed
         self.slot = slot
-        self.is_calling = 0
         # Shielded: a worker that ends gives back what it holds, one by one. So a call that is
         # cancelled knows whether its execution goes to another worker or only lost patience.
         self.scope = trio.CancelScope(shield=True)
@@ -166,7 +168,7 @@ class Run:
             try:
                 await report()
             except RECOVERABLE as error:
-                self._node.log.warning("execution %s cannot report: %s", self.claimed.id, error)
+                _log.warning("execution %s cannot report: %s", self.claimed.id, error)
                 await trio.sleep(RETRY_PAUSE)
             else:
                 return
@@ -179,7 +181,7 @@ class Run:
                 )
             except RECOVERABLE as error:
                 # Its lease ends soon, and then another worker takes it all the same.
-                self._node.log.warning("%s could not be given back: %s", self.claimed.id, error)
+                _log.warning("%s could not be given back: %s", self.claimed.id, error)
 
     # --- what the context asks for (ContextHost)
 
@@ -193,7 +195,6 @@ class Run:
             return refusal(request, call_too_deep(name, limit))
         parent = Parent(self.claimed.id, self.claimed.fence, call_hash(name, state))
         budget = max(ctx.deadline - trio.current_time(), 0.001)
-        self.is_calling += 1
         self.slot.lend()
         self._on_call(self.slot)
         handle: QueueHandle[StateT] | None = None
@@ -216,7 +217,6 @@ class Run:
                 await dispatch.withdraw(request.execution_id)
             raise
         finally:
-            self.is_calling -= 1
             await self.slot.take_back()
 
     def emit_from(self, _ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:

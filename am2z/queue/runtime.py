@@ -241,7 +241,7 @@ class QueueRuntime(BaseRuntime):
     async def _say_goodbye(self, parts: _Parts) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
             parts.dispatch.close()
-            await parts.dispatch.answer_callers(only_waiting=False)
+            await parts.dispatch.answer_callers()
             try:
                 await parts.outbox.flush()
                 await parts.maintenance.leave()
@@ -252,15 +252,17 @@ class QueueRuntime(BaseRuntime):
         """See ``BaseRuntime._drain``."""
         parts = self._running
         with trio.move_on_after(self.config.shutdown_grace):
-            await parts.dispatch.answer_callers(only_waiting=True)
+            # What somebody here waits for may still be waiting for us to claim it.
             if parts.worker is not None:
-                await parts.worker.drain()
+                parts.worker.claim_only_while(parts.inbox.anybody_waits)
             await parts.inbox.nobody_waits()
-        await parts.dispatch.answer_callers(only_waiting=False)
+            if parts.worker is not None:
+                await parts.worker.drained()
+        await parts.dispatch.answer_callers()
         if parts.worker is not None:
             parts.worker.give_back()
             with trio.move_on_after(FAREWELL):
-                await parts.worker.drain()
+                await parts.worker.drained()
 
     def _count_connection(self, change: int) -> None:
         if change > 0:

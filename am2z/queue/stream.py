@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ from am2z.queue.wire import StreamEvent, WireError, parse_event
 from am2z.result import ExecutionMetadata
 
 __all__ = ["EventReader", "pack_event", "pack_failure"]
+
+_log = logging.getLogger("am2z.events")
 
 BLOCK = 2.0
 """Seconds for which one read waits for events."""
@@ -101,7 +104,7 @@ class EventReader:
                     self._ready.set()
                 await self._read()
             except RECOVERABLE as error:
-                self._node.log.warning("events could not be read: %s", error)
+                _log.warning("events could not be read: %s", error)
                 await trio.sleep(RETRY_PAUSE)
 
     async def _beginning(self) -> tuple[int, int]:
@@ -129,7 +132,7 @@ class EventReader:
             for event in self._translate(parse_event(event_id, fields)):
                 self._bus.publish(event)
         except (WireError, AM2ZError, ValueError) as error:
-            self._node.log.warning("an event that cannot be read was skipped: %s", error)
+            _log.warning("an event that cannot be read was skipped: %s", error)
         self._position = _order(event_id.decode())
 
     def _translate(self, entry: StreamEvent) -> Iterator[Event]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -20,6 +22,8 @@ from am2z.registry import Registry
 from am2z.slots import Slot, Slots
 
 __all__ = ["Worker"]
+
+_log = logging.getLogger("am2z.worker")
 
 LAST_CLAIM = 2.0
 """How long a worker that is cancelled waits for the answer to its last claim, in seconds."""
@@ -45,7 +49,7 @@ class Worker:
         self._registry = registry
         self._leases = leases
         self._runs: dict[int, Run] = {}  # by fence
-        self._is_draining = False
+        self._needed: Callable[[], bool] | None = None
         self._turn = 0
         self._is_leaving = False
         self._look = False
@@ -82,7 +86,7 @@ class Worker:
                     if next_due is not None and not self._look:
                         await self._wait_for_work(wants, next_due)
                 except RECOVERABLE as error:
-                    self._node.log.warning("work could not be claimed: %s", error)
+                    _log.warning("work could not be claimed: %s", error)
                     await trio.sleep(RETRY_PAUSE)
 
     async def _leave_with_us(self) -> None:
@@ -94,13 +98,13 @@ class Worker:
             if self._claim_scope is not None:
                 self._claim_scope.deadline = trio.current_time() + LAST_CLAIM
 
-    async def drain(self) -> None:
-        """Claim nothing new; return when everything that is held has ended.
-
-        What already runs may still call other processors, and then those are claimed.
-        """
-        self._is_draining = True
+    def claim_only_while(self, needed: Callable[[], bool]) -> None:
+        """From now on, claim only while somebody needs it here: we are about to stop."""
+        self._needed = needed
         self.look_again()
+
+    async def drained(self) -> None:
+        """Return when nothing is held any more."""
         while self._runs or self._claim_scope is not None:
             await self._changed.park()
 
@@ -114,7 +118,7 @@ class Worker:
         """What to claim, best first: by priority, and in turn among equals."""
         if self._is_leaving:
             return []
-        if self._is_draining and not any(run.is_calling for run in self._runs.values()):
+        if self._needed is not None and not self._needed():
             return []
         self._turn += 1
         ranked = sorted(self._registry.all(), key=_priority)
@@ -142,7 +146,7 @@ class Worker:
                 )
             finally:
                 self._claim_scope = None
-                if self._is_draining:
+                if self._needed is not None:
                     self._changed.unpark_all()
         for claimed in claims.items:
             self._begin(claimed, nursery)
@@ -190,14 +194,14 @@ class Worker:
 
     def _called(self, slot: Slot) -> None:
         """A run waits for one that it called, and its slot is free."""
-        if self._is_draining or slot.line.options.concurrency is not None:
+        if self._needed is not None or slot.line.options.concurrency is not None:
             self.look_again()  # there is something to claim now that was not wanted before
 
     async def _decline(self, claimed: Claimed) -> None:
         try:
             await self._node.protocol.nack(claimed.id, claimed.fence, retry=False)
         except RECOVERABLE as error:
-            self._node.log.warning("%s could not be given back: %s", claimed.id, error)
+            _log.warning("%s could not be given back: %s", claimed.id, error)
 
     async def _wait_for_work(self, wants: list[tuple[str, int]], timeout: float) -> None:
         """Block until somebody says that there is work, or it is time to look anyway."""

@@ -452,6 +452,8 @@ async def test_handle_answers_the_last_percent_that_was_reported(kit: Kit) -> No
     config = RuntimeConfig(concurrency=1)
     async with kit.runtime(gate.processor, make("report", report), config=config) as runtime:
         first = await runtime.submit(gate.processor, TestState())
+        with within(kit, "the start of the one before"):
+            await gate.started.wait()
         handle = await runtime.submit("report", TestState())
         waiting = await handle.progress()
         gate.open()

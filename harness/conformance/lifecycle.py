@@ -15,6 +15,7 @@ from am2z import (
     ProcessorExecutionError,
     ProcessorResult,
     RetryPolicy,
+    Runtime,
     RuntimeConfig,
     RuntimeNotStartedError,
     RuntimeStoppedError,
@@ -267,3 +268,30 @@ async def test_another_worker_does_what_a_stopping_one_could_not(kit: Kit) -> No
                 result = await handle.result()
     assert result.success
     assert result.metadata.attempt == 1, "an orderly shutdown used up an attempt"
+
+
+@rule("LIF-013")
+async def test_stop_waits_for_what_its_callers_wait_for(kit: Kit) -> None:
+    gate, results = Gate(), list[ProcessorResult[TestState]]()
+
+    async def ask(count: int) -> None:
+        results.append(await runtime.execute(gate.processor, TestState(count=count)))
+
+    config = RuntimeConfig(concurrency=1)
+    async with (
+        kit.runtime(gate.processor, config=config) as runtime,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(ask, 1)
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        nursery.start_soon(ask, 2)
+        await wait_for_condition(lambda: _waits(runtime), message="the second one to wait")
+        nursery.start_soon(runtime.stop)
+        await wait_for_condition(lambda: not runtime.is_started, message="stop() to begin")
+        gate.open()
+    assert [result.success for result in results] == [True, True]
+
+
+async def _waits(runtime: Runtime) -> bool:
+    return (await runtime.stats()).waiting == 1

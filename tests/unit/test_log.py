@@ -48,16 +48,16 @@ def test_a_component_without_a_name_is_refused(component: str) -> None:
 
 def test_the_components_of_the_library_are_there_and_read_only() -> None:
     assert set(component_loggers) == {
-        "runtime",
         "local_runtime",
         "queue_runtime",
+        "processor",
         "worker",
-        "connection",
         "replies",
-        "state",
-        "executor",
-        "context",
+        "events",
+        "connection",
         "maintenance",
+        "resources",
+        "cleanup",
     }
     for name, logger in component_loggers.items():
         assert logger is logging.getLogger(f"am2z.{name}")

@@ -27,7 +27,7 @@ from .waiter import Waiter
 
 __all__ = ["Link"]
 
-_log = logging.getLogger("am2z.redis")
+_log = logging.getLogger("am2z.connection")
 
 _CLOSED = "the client was closed"
 _ELSEWHERE = "another server is the right one now"
