@@ -43,11 +43,12 @@ async def check_server(client: RedisClient, timeout: float) -> None:
             f"the Redis at {client.safe_url} is version {version}: use {wanted} or newer"
         )
     policy = facts.get("maxmemory_policy", "noeviction")
-    if policy.startswith("allkeys-"):
+    # volatile-… too: a result that vanishes is an execution that may run, and commit, twice.
+    if policy != "noeviction":
         raise ConfigurationError(
             f"the Redis at {client.safe_url} has maxmemory-policy {policy}: when its memory is "
-            "full it would evict waiting work. Set it to noeviction (CONFIG SET maxmemory-policy "
-            "noeviction, and in redis.conf), or use another server"
+            "full it would evict work, results or states. Set it to noeviction (CONFIG SET "
+            "maxmemory-policy noeviction, and in redis.conf), or use another server"
         )
 
 
