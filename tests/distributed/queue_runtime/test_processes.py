@@ -183,8 +183,8 @@ async def test_execution_that_kills_its_workers_ends_as_poison(make, workers, bo
 
 
 async def test_blocking_the_event_loop_for_three_leases_runs_once(make, workers, board, eyes):
-    async with make(role="client") as client, workers(lease=0.3), workers(lease=0.3):
-        result = await client.execute("block", Work(seconds=0.9), "s")
+    async with make(role="client") as client, workers(lease=0.5), workers(lease=0.5):
+        result = await client.execute("block", Work(seconds=1.5), "s")
         assert result.success
         assert len(board.lines("begun")) == 1
         assert eyes.commits("s") == 1
@@ -192,8 +192,8 @@ async def test_blocking_the_event_loop_for_three_leases_runs_once(make, workers,
 
 async def test_execution_of_many_leases_runs_once(make, workers, board):
     """celery/kombu#337, celery#5935: a long job is delivered twice."""
-    async with make(role="client") as client, workers(lease=0.1), workers(lease=0.1):
-        assert (await client.execute("linger", Work(seconds=1.0))).success
+    async with make(role="client") as client, workers(lease=0.4), workers(lease=0.4):
+        assert (await client.execute("linger", Work(seconds=2.4))).success
         assert len(board.lines("begun")) == 1
 
 
