@@ -1,4 +1,7 @@
-"""Ask for a greeting: ``python caller.py redis://localhost:6379/0 Ada``."""
+"""Ask a worker for a greeting: ``python caller.py redis://localhost:6379/0 Ada``.
+
+The worker is ``am2z worker greet --redis redis://localhost:6379/0``, in this folder.
+"""
 
 import sys
 

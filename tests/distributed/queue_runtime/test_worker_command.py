@@ -30,13 +30,13 @@ AFTER_A_MOMENT = 0.25
 class Command:
     """A running ``am2z worker`` and what it has printed."""
 
-    def __init__(self, log: Path, env: dict[str, str], *arguments: str) -> None:
+    def __init__(self, log: Path, cwd: Path, env: dict[str, str], *arguments: str) -> None:
         self.log = log
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "am2z", "worker", *arguments],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONWARNINGS": "error", **env},
+                cwd=cwd,
+                env={**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": str(ROOT), **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -79,11 +79,11 @@ def command(
     """Start ``am2z worker``, of ``served`` and on the test's server unless told otherwise."""
     running: list[Command] = []
 
-    def start(target: str = SERVED, *options: str, redis: str = url) -> Command:
+    def start(target: str = SERVED, *options: str, redis: str = url, cwd: Path = ROOT) -> Command:
         log = tmp_path / f"worker-{len(running)}.log"
         env = {"REDIS_URL": redis, "BOARD_URL": url, "BOARD_NAME": namespace}
         options = ("--namespace", namespace, "--lease", "1", *options)
-        running.append(Command(log, env, target, *options))
+        running.append(Command(log, cwd, env, target, *options))
         return running[-1]
 
     yield start
@@ -171,6 +171,20 @@ async def test_sigkill_loses_nothing_and_a_new_start_has_a_new_id(make, command,
         assert eyes.commits("s") == 1
         ids = {re.search(r"worker (\w+) serves", one.printed)[1] for one in (first, second)}
         assert len(ids) == 2
+
+
+@pytest.mark.trio
+async def test_the_example_greets_in_two_processes(command, url):
+    folder = ROOT / "examples" / "greeting"
+    worker = command("greet", "--namespace", "am2z", cwd=folder)
+    await worker.see("serves, pid")
+    called = await trio.run_process(
+        [sys.executable, "caller.py", url, "Ada"],
+        cwd=folder,
+        env={**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": str(ROOT)},
+        capture_stdout=True,
+    )
+    assert called.stdout == b"Hello Ada!\n"
 
 
 # --- several processes
