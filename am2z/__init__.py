@@ -2,7 +2,7 @@
 
 The floors, lowest first; a module imports from its own floor and those below it only:
 
-0. values: ``errors``, ``result``, ``state``, ``events``, ``policy``, ``ids``, ``codec``
+0. values: ``error``, ``errors``, ``result``, ``state``, ``events``, ``policy``, ``ids``, ``codec``
 1. contracts: ``context``, ``processor``, ``runtime``, ``config``, ``stats``, ``capabilities``
 2. what both runtimes share: ``executor``, ``admission``, ``compose``, ``base`` …
 3. ``local``: the runtime in this process

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Generic, NamedTuple
 
-import msgspec
-
 from am2z.clock import wall_clock
 from am2z.codec import decode_state, encode_state
 from am2z.context import Context
@@ -24,7 +22,7 @@ from am2z.processor import Processor
 from am2z.registry import Registry
 from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.runtime import ProcessorRef
-from am2z.state import AppState, StateT
+from am2z.state import AppState, StateT, in_session
 
 __all__ = [
     "Admission",
@@ -161,14 +159,6 @@ def id_taken(execution_id: str) -> ConfigurationError:
         f"execution id {execution_id!r} was used for another processor or session; "
         "an id stands for one execution only"
     )
-
-
-def in_session(state: StateT, session_id: str) -> StateT:
-    """``state`` as it enters a session: its metadata name the session."""
-    if not isinstance(state, AppState) or state.metadata.session_id == session_id:
-        return state  # what is no state is refused where it is encoded
-    metadata = msgspec.structs.replace(state.metadata, session_id=session_id)
-    return msgspec.structs.replace(state, metadata=metadata)
 
 
 def refusal(request: Request[StateT], error: AM2ZError) -> ProcessorResult[StateT]:

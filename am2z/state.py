@@ -18,6 +18,7 @@ __all__ = [
     "Versioned",
     "create_app_state",
     "find_state_class",
+    "in_session",
 ]
 
 
@@ -102,6 +103,14 @@ def create_app_state(cls: type[StateT], session_id: str, **fields: Any) -> State
     return cls(metadata=StateMetadata(session_id=session_id), **fields)
 
 
+def in_session(state: StateT, session_id: str) -> StateT:
+    """``state`` as it enters a session: its metadata name the session."""
+    if not isinstance(state, AppState) or state.metadata.session_id == session_id:
+        return state  # what is no state is refused where it is encoded
+    metadata = msgspec.structs.replace(state.metadata, session_id=session_id)
+    return msgspec.structs.replace(state, metadata=metadata)
+
+
 class Versioned(msgspec.Struct, Generic[StateT_co], frozen=True):
     """A committed state as a ``StateManager`` keeps it.
 
@@ -147,8 +156,9 @@ class StateManager(Protocol):
     ) -> StateT:
         """Read, change with ``fn``, write back if nobody else wrote meanwhile, else try again.
 
-        ``fn`` may run several times. Raises ``StateNotFoundError`` where there is no state, and
-        ``StateConflictError`` when others keep winning.
+        ``fn`` may run several times. The state's time to live stays what it is, unless the runtime
+        has a ``state_ttl``, which begins anew with each write. Raises ``StateNotFoundError`` where
+        there is no state, and ``StateConflictError`` when others keep winning.
         """
         ...
 

@@ -21,7 +21,7 @@ from am2z.errors import (
 )
 from am2z.ids import check_name
 from am2z.policy import check_duration
-from am2z.state import AppState, StateT, Versioned
+from am2z.state import AppState, StateT, Versioned, in_session
 from am2z.typenames import type_name
 
 __all__ = ["BaseStateManager", "StateRecord"]
@@ -60,8 +60,11 @@ class BaseStateManager(ABC):
         *,
         ttl: float | None,
         expected: int | None,
+        keeps_ttl: bool = False,
     ) -> int:
         """Store a record and answer its version, all in one step.
+
+        ``keeps_ttl``: the record lives as long as the one that it replaces would have.
 
         Raises ``StateConflictError`` where the version is not ``expected`` (``None``: any will do).
         """
@@ -95,15 +98,29 @@ class BaseStateManager(ABC):
             check_duration("ttl", ttl)
         if expected_version is not None and expected_version < 0:
             raise ConfigurationError(f"expected_version is {expected_version}; give 0 or more")
-        data = encode_state(state, self._max_bytes)
+        return await self._set(
+            session_id, state, self._ttl if ttl is None else ttl, expected_version
+        )
+
+    async def _set(
+        self,
+        session_id: str,
+        state: AppState,
+        ttl: float | None,
+        expected: int | None,
+        *,
+        keeps_ttl: bool = False,
+    ) -> int:
+        data = encode_state(in_session(state, session_id), self._max_bytes)
         decode_state(type(state), data)  # what cannot be read back is refused now, not later
         return await self.write(
             session_id,
             data,
             type_name(type(state)),
             checksum(data),
-            ttl=self._ttl if ttl is None else ttl,
-            expected=expected_version,
+            ttl=ttl,
+            expected=expected,
+            keeps_ttl=keeps_ttl,
         )
 
     async def update(
@@ -121,7 +138,9 @@ class BaseStateManager(ABC):
             if not isinstance(new, AppState):
                 raise ValidationError("state", f"the update returned a {type(new).__name__}")
             try:
-                await self.set(session_id, new, expected_version=current.version)
+                await self._set(
+                    session_id, new, self._ttl, current.version, keeps_ttl=self._ttl is None
+                )
             except StateConflictError:
                 # Waiting a random while, longer with each round, lets one of many through.
                 await trio.sleep(random.uniform(0, 0.001 * min(2**round_, 32)))  # noqa: S311

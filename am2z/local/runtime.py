@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,36 +10,30 @@ from typing import Any, ClassVar
 
 import trio
 
-from am2z.admission import Request, call_too_deep, refusal, runtime_stopped, session_stopped
+from am2z.admission import Request, refusal, runtime_stopped, session_stopped
 from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
-from am2z.clock import wall_clock
-from am2z.codec import checksum, copy_event
+from am2z.codec import copy_event
 from am2z.config import RuntimeConfig
-from am2z.context import Context, Delivery
+from am2z.context import Delivery
 from am2z.dead import DeadLetter
 from am2z.errors import (
     AM2ZError,
-    ExecutionCancelledError,
-    ProcessorNotFoundError,
 )
-from am2z.events import Event, EventType
-from am2z.executor import Outcome, attempt, to_result
+from am2z.events import EventType
 from am2z.ids import check_name
 from am2z.local.dead import LocalDeadLetters
-from am2z.local.execution import Execution, Phase
+from am2z.local.engine import Engine
 from am2z.local.handle import LocalHandle
 from am2z.local.locks import LocalLocks
 from am2z.local.remembered import Remembered
 from am2z.local.sessions import SessionTable
 from am2z.local.state import LocalStateManager
 from am2z.resources import ResourceLimits
-from am2z.result import ExecutionMetadata, ProcessorResult
+from am2z.result import ProcessorResult
 from am2z.runtime import ProcessorRef
-from am2z.slots import Slot, Slots
 from am2z.state import StateT
 from am2z.stats import QueueStats, RuntimeStats
-from am2z.typenames import type_name
 
 __all__ = ["LocalRuntime"]
 
@@ -67,15 +60,20 @@ class LocalRuntime(BaseRuntime):
         )
         self._sessions = SessionTable(self.limits.session_ttl)
         self._lock_table = LocalLocks()  # for good: blocks of before a stop may still be ending
-        self._slots = Slots(self.config.concurrency)
-        self._executions: dict[str, Execution] = {}
-        self._all_done = trio.lowlevel.ParkingLot()
-        self._completed: Counter[str] = Counter()
-        self._failed: Counter[str] = Counter()
-        self._waiting: Counter[str] = Counter()
-        self._fence = 0
         self._remembered = Remembered(self.config.result_ttl)
         self._dead = LocalDeadLetters(self._resubmit)
+        self._work = Engine(
+            self,
+            self.config,
+            self._registry,
+            self._admission,
+            self.resources,
+            self._bus,
+            self._store,
+            self._sessions,
+            self._dead,
+            is_accepting=lambda: self._accepting,
+        )
 
     @property
     def dead(self) -> LocalDeadLetters:
@@ -96,10 +94,10 @@ class LocalRuntime(BaseRuntime):
         await trio.lowlevel.checkpoint()
         self._require_started()
         request = self._admission.admit(processor, state, session_id)
-        execution = self._begin(request)
+        execution = self._work.begin(request)
         if isinstance(execution, AM2ZError):
             return refusal(request, execution)
-        return await self._run(execution)
+        return await self._work.run(execution)
 
     async def submit(
         self,
@@ -124,7 +122,7 @@ class LocalRuntime(BaseRuntime):
     def _submit(self, request: Request[StateT]) -> LocalHandle[StateT]:
         if (known := self._remembered.find(request)) is not None:
             return known
-        execution = self._begin(request)
+        execution = self._work.begin(request)
         if isinstance(execution, AM2ZError):
             handle = LocalHandle[StateT](request.execution_id, None)
             handle.resolve(refusal(request, execution))
@@ -134,7 +132,7 @@ class LocalRuntime(BaseRuntime):
 
         async def run() -> None:
             try:
-                handle.resolve(await self._run(execution))
+                handle.resolve(await self._work.run(execution))
             except BaseException:
                 # The runtime's block failed; whoever waits outside of it must learn so.
                 handle.resolve(refusal(request, runtime_stopped(request.name)))
@@ -156,240 +154,10 @@ class LocalRuntime(BaseRuntime):
         if handle.refused is not None:
             raise handle.refused
 
-    def _begin(
-        self, request: Request[Any], *, depth: int = 0, deadline: float = math.inf
-    ) -> Execution | AM2ZError:
-        """A live execution, or the reason why there is none."""
-        processor = self._registry.find(request.name)
-        if processor is None:
-            return ProcessorNotFoundError(request.name, self._registry.names())
-        session = None
-        if request.is_named and self._sessions.is_stopped(request.session_id):
-            return session_stopped(request.session_id)
-        slot = Slot(self._slots, processor)
-        try:
-            self.resources.check_process()
-            # Those who were let in a moment ago and have not begun take the free slots first.
-            queued = self._waiting[request.name] - max(self._slots.room(processor), 0)
-            if depth == 0 and queued >= 0:
-                self.resources.check_queue(request.name, queued)
-        except AM2ZError as error:
-            return error
-        if request.is_named:
-            session, is_new = self._sessions.open(request.session_id)
-            self.resources.register_session(request.session_id)
-            if is_new:
-                self._publish(EventType.SESSION_CREATED, "", request.session_id, "", {})
-        execution = Execution(request, processor, slot, session, depth=depth, deadline=deadline)
-        self._executions[request.execution_id] = execution
-        self._waiting[request.name] += 1
-        self.resources.update_queue_size(request.name, self._waiting[request.name])
-        if session is not None:
-            session.live.add(execution)
-        return execution
-
-    def _enter(self, execution: Execution, phase: Phase) -> None:
-        """Change the phase of an execution, and what is known of its queue with it."""
-        change = (phase == "waiting") - (execution.phase == "waiting")
-        execution.phase = phase
-        if change or phase == "waiting":  # it was let in as waiting, and now it really does
-            name = execution.request.name
-            self._waiting[name] += change
-            self.resources.update_queue_size(name, self._waiting[name])
-
-    async def _run(self, execution: Execution) -> ProcessorResult[Any]:
-        """An execution from its wait for a slot to its end."""
-        try:
-            with execution.scope:
-                return await self._attempts(execution)
-            assert execution.verdict is not None
-            return self._fail(execution, Outcome(None, execution.verdict))
-        except BaseException:
-            # The caller or the whole runtime was cancelled: leave a true record.
-            reason: AM2ZError = ExecutionCancelledError("the caller was cancelled")
-            if not self._accepting:
-                reason = runtime_stopped(execution.request.name)
-            execution.verdict = execution.verdict or reason
-            self._fail(execution, Outcome(None, execution.verdict))
-            raise
-        finally:
-            execution.slot.release()
-            self._executions.pop(execution.request.execution_id, None)
-            if execution.session is not None:
-                execution.session.live.discard(execution)
-                execution.session.last_used = trio.current_time()
-            self._enter(execution, "done")
-            if not self._executions:
-                self._all_done.unpark_all()
-
-    async def _attempts(self, execution: Execution) -> ProcessorResult[Any]:
-        request, processor = execution.request, execution.processor
-        is_child = execution.depth > 0  # what is under way is finished before anything new begins
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if request.when is not None:
-            self._enter(execution, "delayed")
-            await trio.sleep(request.when.seconds())
-        while True:
-            if not execution.slot.try_acquire(resuming=is_child):
-                self._enter(execution, "waiting")
-                await execution.slot.acquire(resuming=is_child)
-            self._enter(execution, "active")
-            execution.was_active = True
-            ctx = self._context(execution)
-            self._tell(execution, EventType.ACTIVE, {})
-            outcome = await attempt(processor, request.given(), ctx)
-            execution.elapsed = outcome.elapsed
-            if execution.verdict is not None:  # stopped, however it took that
-                outcome = Outcome(None, execution.verdict, elapsed=outcome.elapsed)
-                return self._fail(execution, outcome, ctx.metadata)
-            data = outcome.seal(self.config.max_payload_bytes)
-            if data is not None:
-                return self._succeed(execution, outcome, data, ctx.metadata)
-            delay = await outcome.next_delay(processor, execution.attempt)
-            if delay is None:
-                return self._fail(execution, outcome, ctx.metadata)
-            self._tell(execution, EventType.RETRYING, {"error": outcome.error, "delay": delay})
-            execution.attempt += 1
-            self._enter(execution, "delayed")
-            execution.slot.release()
-            await trio.sleep(delay)
-
-    def _context(self, execution: Execution) -> Context:
-        request, processor = execution.request, execution.processor
-        timeout = processor.timeout or self.config.default_timeout
-        self._fence += 1
-        return Context(
-            self,
-            processor,
-            ExecutionMetadata(
-                processor_name=request.name,
-                execution_id=request.execution_id,
-                session_id=request.session_id,
-                attempt=execution.attempt,
-                started_at=wall_clock(),
-            ),
-            deadline=min(trio.current_time() + timeout, execution.deadline),
-            call_depth=execution.depth,
-            fence=self._fence,
-        )
-
-    def _succeed(
-        self, execution: Execution, outcome: Outcome[Any], data: bytes, metadata: ExecutionMetadata
-    ) -> ProcessorResult[Any]:
-        """Commit and answer. No checkpoint between the two: either both happen or none."""
-        request = execution.request
-        state = outcome.state
-        assert state is not None
-        if execution.session is not None and execution.depth == 0:
-            self._store.commit(request.session_id, state, data, checksum(data))
-        self._completed[request.name] += 1
-        if execution.session is not None:
-            execution.session.completed[request.name] += 1
-        told = {"execution_time": outcome.elapsed}
-        self._tell(execution, EventType.COMPLETED, told)
-        self._tell(execution, EventType.QUEUE_COMPLETED, told)
-        return to_result(outcome, request.state, metadata)
-
-    def _fail(
-        self,
-        execution: Execution,
-        outcome: Outcome[Any],
-        metadata: ExecutionMetadata | None = None,
-    ) -> ProcessorResult[Any]:
-        """Answer a failure for good; the committed state stays as it was."""
-        request = execution.request
-        self._failed[request.name] += 1
-        if execution.depth == 0 and execution.verdict is None and outcome.error is not None:
-            self._bury(request, outcome.error)
-        if execution.session is not None:
-            execution.session.failed[request.name] += 1
-        told = {"error": outcome.error}
-        if execution.was_active:
-            self._tell(execution, EventType.FAILED, told)
-        self._tell(execution, EventType.QUEUE_FAILED, told)
-        return to_result(outcome, request.given(), metadata or self._metadata(execution))
-
-    def _bury(self, request: Request[Any], error: AM2ZError) -> None:
-        self._dead.bury(
-            DeadLetter(
-                execution_id=request.execution_id,
-                processor_name=request.name,
-                session_id=request.session_id if request.is_named else None,
-                failed_at=wall_clock(),
-                error=error,
-                state_type=type_name(type(request.state)),
-                data=request.data,
-            )
-        )
-
-    # --- what contexts ask for (ContextHost)
-
-    async def call_from(self, ctx: Context, name: str, state: StateT) -> ProcessorResult[StateT]:
-        """Run a child in the same task, on a slot of its own."""
-        parent = self._executions[ctx.execution_id]
-        request = self._admission.admit_child(ctx, name, state, is_named=parent.request.is_named)
-        child: Execution | AM2ZError
-        if ctx.call_depth >= self.config.max_call_depth:
-            child = call_too_deep(name, self.config.max_call_depth)
-        else:
-            child = self._begin(request, depth=ctx.call_depth + 1, deadline=ctx.deadline)
-        if isinstance(child, AM2ZError):
-            await trio.lowlevel.checkpoint()
-            return refusal(request, child)
-        child.slot.queue_up()
-        parent.slot.lend()
-        try:
-            return await self._run(child)
-        finally:
-            await parent.slot.take_back()
-
-    def emit_from(self, ctx: Context, event: str, data: Mapping[str, Any]) -> Delivery:
-        """Publish a processor's own event; its data crosses by value, as everywhere."""
-        request = self._executions[ctx.execution_id].request
-        self._publish(
-            event, request.execution_id, request.session_id, request.name, copy_event(data)
-        )
-        return Delivery(trio.lowlevel.checkpoint)
-
-    def progress_from(self, ctx: Context, percent: float) -> Delivery:
-        """Note and publish how far an execution is."""
-        execution = self._executions.get(ctx.execution_id)
-        if execution is not None:
-            execution.progress = percent
-            self._tell(execution, EventType.PROGRESS, {"percent": percent})
-        return Delivery(trio.lowlevel.checkpoint)
-
     # --- events
 
-    def _tell(self, execution: Execution, event: str, data: dict[str, Any]) -> None:
-        """Publish an event of an execution's life, if anybody wants it."""
-        if self._bus.wants(event):
-            request = execution.request
-            data["attempt"] = execution.attempt
-            self._publish(event, request.execution_id, request.session_id, request.name, data)
-
-    def _publish(
-        self,
-        event: str,
-        execution_id: str,
-        session_id: str,
-        processor_name: str,
-        data: Mapping[str, Any],
-    ) -> None:
-        if self._bus.is_listening:
-            self._bus.publish(
-                Event(
-                    type=event,
-                    execution_id=execution_id,
-                    session_id=session_id,
-                    processor_name=processor_name,
-                    time=wall_clock(),
-                    data=data,
-                )
-            )
-
     def _publish_runtime_event(self, event: str, data: Mapping[str, Any]) -> Delivery:
-        self._publish(event, "", "", "", copy_event(data))
+        self._work.publish(event, "", "", "", copy_event(data))
         return Delivery(trio.lowlevel.checkpoint)
 
     # --- life
@@ -404,20 +172,14 @@ class LocalRuntime(BaseRuntime):
         finally:
             self._locks = None
             self._lock_table.end()
-            for execution in list(self._executions.values()):
-                execution.end_with(runtime_stopped(execution.request.name))
+            self._work.end_all()
 
     async def _drain(self) -> None:
         """See ``BaseRuntime._drain``."""
         with trio.move_on_after(self.config.shutdown_grace):
-            await self._wait_until_done()
-        for execution in list(self._executions.values()):
-            execution.end_with(runtime_stopped(execution.request.name))
-        await self._wait_until_done()
-
-    async def _wait_until_done(self) -> None:
-        while self._executions:
-            await self._all_done.park()
+            await self._work.wait_until_done()
+        self._work.end_all()
+        await self._work.wait_until_done()
 
     async def sync_processors(self) -> None:
         """See ``RuntimeCore.sync_processors``. Here a registration takes part at once."""
@@ -440,7 +202,7 @@ class LocalRuntime(BaseRuntime):
         self.resources.unregister_session(session_id)
         self._store.expire(session_id, self.limits.session_ttl)
         if is_new:
-            self._publish(EventType.SESSION_STOPPED, "", session_id, "", {})
+            self._work.publish(EventType.SESSION_STOPPED, "", session_id, "", {})
 
     async def clean_session(self, session_id: str) -> None:
         """See ``RuntimeCore.clean_session``."""
@@ -469,14 +231,14 @@ class LocalRuntime(BaseRuntime):
         await trio.lowlevel.checkpoint()
         self._require_started()
         live: dict[str, Counter[str]] = {}
-        for execution in self._executions.values():
+        for execution in self._work.executions.values():
             live.setdefault(execution.request.name, Counter())[execution.phase] += 1
-        names = {*self._registry.names(), *self._completed, *self._failed, *live}
+        names = {*self._registry.names(), *self._work.completed, *self._work.failed, *live}
         return {
             name: QueueStats(
                 **live.get(name, Counter()),
-                completed=self._completed[name],
-                failed=self._failed[name],
+                completed=self._work.completed[name],
+                failed=self._work.failed[name],
             )
             for name in sorted(names)
         }
@@ -485,27 +247,17 @@ class LocalRuntime(BaseRuntime):
         """See ``RuntimeCore.stats``."""
         await trio.lowlevel.checkpoint()
         self._require_started()
-        phases = Counter(execution.phase for execution in self._executions.values())
+        phases = Counter(execution.phase for execution in self._work.executions.values())
         return RuntimeStats(
             registered_processors=len(self._registry),
             waiting=phases["waiting"],
             active=phases["active"],
-            running=self._slots.active,
-            completed=self._completed.total(),
-            failed=self._failed.total(),
+            running=self._work.slots.active,
+            completed=self._work.completed.total(),
+            failed=self._work.failed.total(),
             active_sessions=len(self._sessions.names()),
             uptime=self._uptime,
         )
 
     async def _idle_sessions(self) -> list[str]:
         return self._sessions.idle()
-
-    @staticmethod
-    def _metadata(execution: Execution) -> ExecutionMetadata:
-        request = execution.request
-        return ExecutionMetadata(
-            processor_name=request.name,
-            execution_id=request.execution_id,
-            session_id=request.session_id,
-            attempt=execution.attempt,
-        )

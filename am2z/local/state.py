@@ -40,6 +40,7 @@ class LocalStateManager(BaseStateManager):
         *,
         ttl: float | None,
         expected: int | None,
+        keeps_ttl: bool = False,
     ) -> int:
         """See ``BaseStateManager.write``."""
         await trio.lowlevel.checkpoint()
@@ -47,7 +48,11 @@ class LocalStateManager(BaseStateManager):
         version = current.version if current is not None else 0
         if expected is not None and expected != version:
             raise conflict(session_id, expected, version)
-        self._put(session_id, StateRecord(version + 1, name, data, digest), ttl)
+        record = StateRecord(version + 1, name, data, digest)
+        if keeps_ttl and current is not None:
+            self._records[session_id] = (record, self._records[session_id][1])
+        else:
+            self._put(session_id, record, ttl)
         return version + 1
 
     async def delete(self, session_id: str) -> None:

@@ -59,10 +59,11 @@ class RedisStateManager(BaseStateManager):
         *,
         ttl: float | None,
         expected: int | None,
+        keeps_ttl: bool = False,
     ) -> int:
         """See ``BaseStateManager.write``."""
         node = self._connected
-        record = StateWrite(data, digest, name, ttl or 0)
+        record = StateWrite(data, digest, name, None if keeps_ttl else ttl or 0)
         with network_errors(node.client.safe_url):
             written, version = await node.protocol.state_set(session_id, record, expected=expected)
         if not written:

@@ -22,6 +22,7 @@ from am2z import (
     Processor,
     ProcessorResult,
     RetryPolicy,
+    Runtime,
     RuntimeConfig,
     StateConflictError,
     StateNotFoundError,
@@ -512,3 +513,25 @@ async def test_runtimes_of_a_namespace_share_committed_states(kit: Kit) -> None:
         await other.state.update("a", lambda state: state.evolve(count=10))
         assert (await committed(client, "a")).state.count == 10
         assert await client.state.version("a") == 2
+
+
+@rule("STA-025")
+async def test_update_keeps_the_time_to_live(kit: Kit) -> None:
+    async with kit.runtime() as runtime:
+        await runtime.state.set("s", TestState(count=1), ttl=0.1)
+        await runtime.state.update("s", _add_one)
+        assert (await committed(runtime, "s")).state.count == 2
+        await wait_for_condition(
+            lambda: _is_gone(runtime), kit.timeout, message="the updated state to expire"
+        )
+        await runtime.state.set("s", TestState(count=1))
+        kept = await committed(runtime, "s")
+        assert kept.state.metadata.session_id == "s"
+
+
+def _add_one(state: TestState) -> TestState:
+    return state.evolve(count=state.count + 1)
+
+
+async def _is_gone(runtime: Runtime) -> bool:
+    return not await runtime.state.exists("s")

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
         "values",
         frozenset(
             """
-            clock codec errors events ids limits policy redact result state stats typenames
+            clock codec error errors events ids limits policy redact result state stats typenames
             """.split()
         ),
     ),

@@ -92,11 +92,11 @@ async def check_idle(runtime: LocalRuntime, ledger: Ledger) -> None:
     """Nothing is left of what ran, and the counts are those of the events."""
     stats = await runtime.stats()
     assert (stats.waiting, stats.active, stats.running) == (0, 0, 0)
-    assert runtime._executions == {}
-    assert runtime._slots.active == runtime._slots.waiting == 0
-    assert not runtime._slots._resuming
-    assert all(line.active == 0 for line in runtime._slots._lines.values())
-    assert +runtime._waiting == {}
+    assert runtime._work.executions == {}
+    assert runtime._work.slots.active == runtime._work.slots.waiting == 0
+    assert not runtime._work.slots._resuming
+    assert all(line.active == 0 for line in runtime._work.slots._lines.values())
+    assert +runtime._work.waiting == {}
     ledger.check()
     lives = "".join(ledger.lives().values())
     assert (stats.completed, stats.failed) == (lives.count("c"), lives.count("f"))

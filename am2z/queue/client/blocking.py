@@ -8,7 +8,7 @@ import trio
 from redis.exceptions import RedisError
 
 from .connection import Connection
-from .detour import detour_of
+from .detour import describe, detour_of
 from .faults import ConnectionLostError
 from .link import Link
 from .resp import pack
@@ -62,7 +62,9 @@ class BlockingPool:
         detour = detour_of(reply)
         if detour is not None and self._link.understands(detour):
             self._link.divert(connection, detour, reply)
-            reply = ConnectionLostError(f"the server went away from us: {reply}", maybe_sent=False)
+            reply = ConnectionLostError(
+                f"another server has to be asked: {describe(reply)}", maybe_sent=False
+            )
         self._give_back(connection)
         return reply
 

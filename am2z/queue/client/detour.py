@@ -17,7 +17,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-__all__ = ["VALUES", "Detour", "command_name", "detour_of"]
+__all__ = ["VALUES", "Detour", "command_name", "describe", "detour_of"]
 
 VALUES = frozenset((bytes, int, list, type(None)))
 """The types of replies that are no errors."""
@@ -61,6 +61,14 @@ def detour_of(reply: Any, replies: int = 1) -> Detour | None:
         text = str(reply)
         return Detour.LEAVE if text.startswith(_LEAVE_CODES) or _IN_SCRIPT in text else None
     return _BY_CLASS.get(cls)
+
+
+def describe(error: Any) -> str:
+    """A refusal in words: redis-py drops the code of it."""
+    if isinstance(error, AskError):
+        verb = "has moved" if isinstance(error, MovedError) else "is being moved"
+        return f"slot {error.slot_id} {verb} to {error.host}:{error.port}"
+    return str(error)
 
 
 def _of_pipeline(replies: list[Any]) -> Detour | None:

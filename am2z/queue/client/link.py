@@ -19,7 +19,7 @@ from am2z.errors import AM2ZError
 
 from .aside import Aside
 from .connection import Connection
-from .detour import VALUES, Detour, detour_of
+from .detour import VALUES, Detour, describe, detour_of
 from .dialler import DIAL_ERRORS, REFUSALS, Dialler
 from .faults import ClientClosedError, ConnectionLostError
 from .url import Address
@@ -80,13 +80,26 @@ class Link:
             if type(reply) is ConnectionLostError:
                 if reply.maybe_sent and not idempotent:
                     raise reply
-            elif is_final or (deadline is not None and trio.current_time() >= deadline):
+            elif is_final:
                 return reply
-            elif connection is self._shared:  # it stays: the slot is being moved away from it
+            else:
                 attempt += 1
-                await trio.sleep(_pause(attempt))
+                await self._hold(connection, reply, deadline, attempt)
             if deadline is None:
                 deadline = trio.current_time() + self._patience
+
+    async def _hold(
+        self, connection: Connection, reply: Any, deadline: float | None, attempt: int
+    ) -> None:
+        """Wait before a refused command is sent again, or raise when it was refused for long."""
+        if deadline is not None and trio.current_time() >= deadline:
+            raise ConnectionLostError(
+                f"Redis at {self._dialler.where} refused this for {self._patience:g} s: "
+                f"{describe(reply)}",
+                maybe_sent=False,
+            )
+        if connection is self._shared:  # it stays: the slot is being moved away from it
+            await trio.sleep(_pause(attempt))
 
     async def _consider(
         self, connection: Connection, data: bytes, replies: int, reply: Any
@@ -121,8 +134,8 @@ class Link:
         if shared is not None and shared.server is connection.server:
             self._shared = None
             self._others.add(shared)
-            shared.retire(str(error))
-        connection.retire(str(error))
+            shared.retire(describe(error))
+        connection.retire(describe(error))
 
     async def ready(self, deadline: float) -> Connection:
         """The shared connection, once it is up and has room for another command."""
