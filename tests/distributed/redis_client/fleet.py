@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,7 @@ class Cluster(Fleet):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        ports = free_ports(6)
-        self.masters = [
-            self.server(
-                *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
-                *("--cluster-node-timeout", "1000"),
-                port=port,
-            )
-            for port, bus in zip(ports[:3], ports[3:], strict=True)
-        ]
+        self.masters = [self._node() for _ in range(3)]
         places = [node.address for node in self.masters]
         subprocess.run(
             ["redis-cli", "--cluster", "create", *places, "--cluster-yes"],
@@ -167,6 +160,27 @@ class Cluster(Fleet):
         wait_for(lambda: all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO")
                              for node in self.masters), "the cluster")  # fmt: skip
         self.url = f"redis+cluster://{','.join(places)}"
+
+    def _node(self) -> Node:
+        port, bus = free_ports(2)
+        return self.server(
+            *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
+            *("--cluster-node-timeout", "1000"),
+            port=port,
+        )
+
+    def add_replica(self, master: Node) -> Node:
+        """One more node, which takes the master's place if that dies."""
+        replica = self._node()
+        bus = next(option for last, option in pairwise(replica.options) if last == "--cluster-port")
+        master.ask("CLUSTER", "MEET", LOOPBACK, replica.port, bus)
+        name = master.ask("CLUSTER", "MYID")
+        wait_for(lambda: name in replica.ask("CLUSTER", "NODES"), "the nodes to meet")
+        wait_for(lambda: replica.ask("CLUSTER", "REPLICATE", name), "the replica")
+        wait_for(lambda: replica.ask("ROLE")[3] == b"connected", "the replica to follow")
+        wait_for(lambda: all(node.ask("CLUSTER", "NODES").count(b" slave ") for node in self.masters
+                             if node is not master), "all to know the replica")  # fmt: skip
+        return replica
 
     def owner(self, key: str) -> Node:
         """The node that itself believes that it serves ``key``."""
