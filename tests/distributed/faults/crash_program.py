@@ -16,6 +16,7 @@ import trio
 from redis import Redis
 
 from am2z import (
+    AM2ZError,
     AppState,
     Context,
     Event,
@@ -185,8 +186,12 @@ class Program:
             await work()
         except NetworkError as error:
             self.refused.append((step, str(error)))
-            if session is not None:
-                self.unsure[session] += 1
+        except AM2ZError as error:
+            self.problems.append(f"{step} raised {error!r}")
+        else:
+            return
+        if session is not None:
+            self.unsure[session] += 1
 
     async def _update(self, runtime: QueueRuntime) -> None:
         state = await runtime.state.update("plain", lambda old: old.evolve(count=old.count + 100))

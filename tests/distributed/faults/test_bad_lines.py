@@ -9,6 +9,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import trio
@@ -226,3 +227,35 @@ async def test_server_that_refuses_for_a_while_is_found_again(server, namespace)
                 await done.wait()
         assert results[0].unwrap().count == 1
         assert await runtime.state.version("s") == 1
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_lock_whose_block_ended_in_time_was_not_lost_though_giving_it_back_took_too_long(
+    server, namespace, is_refused
+):
+    """It was held for as long as the block ran; that it expires afterwards harms nobody."""
+    has_expired = trio.Event()
+    key = f"{{am2z:{namespace}:0}}:lock:ledger"
+
+    async def cut_off_until_it_has_expired(proxy, task_status):
+        with sync_client(server.url) as redis, proxy.refusing() if is_refused else nullcontext():
+            if is_refused:
+                proxy.drop()
+            else:
+                proxy.pause()
+            task_status.started()
+            while redis.exists(key):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        proxy.resume()
+        has_expired.set()
+
+    async with (
+        RedisProxy(server.url) as proxy,
+        make(proxy.url, namespace) as runtime,
+        trio.open_nursery() as nursery,
+    ):
+        async with runtime.lock("ledger", ttl=0.4):
+            await nursery.start(cut_off_until_it_has_expired, proxy)
+        await has_expired.wait()
+        async with runtime.lock("ledger"):
+            pass
