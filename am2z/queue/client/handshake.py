@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import (
@@ -19,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from .connection import Connection
 from .credentials import credentials_from
 from .resp import pack
+from .tls import explain_tls
 from .transport import WIRE_ERRORS, Wire, open_wire
 from .url import Target
 
@@ -54,7 +54,7 @@ async def dial(
             *([("ROLE",)] if needs_master else []),
             ("CLIENT", "ID"),
         ]
-        replies = await _converse(wire, commands)
+        replies = await _converse(wire, commands, server)
         if needs_master:
             _check_master(replies[-2], server)
     except BaseException:
@@ -76,7 +76,7 @@ async def ask_once(target: Target, command: Command) -> Any:
     introduction = await _introduction(target)
     wire = await open_wire(target)
     try:
-        return (await _converse(wire, [*introduction, command]))[-1]
+        return (await _converse(wire, [*introduction, command], target))[-1]
     finally:
         wire.close()
 
@@ -97,18 +97,25 @@ async def _introduction(target: Target) -> list[Command]:
     return commands
 
 
-async def _converse(wire: Wire, commands: list[Command]) -> list[Any]:
+async def _converse(wire: Wire, commands: list[Command], target: Target) -> list[Any]:
     """Send all of it in one piece; the replies. Raises the first refusal that matters."""
     replies: list[Any] = []
     refusal: RedisError | None = None
-    with suppress(*WIRE_ERRORS):  # receiving tells why: a server that closes has said so before
+    unsent: Exception | None = None
+    try:
         await wire.send(b"".join(pack(tuple(command)) for command in commands))
+    except WIRE_ERRORS as error:
+        unsent = error  # receiving tells why: a server that closes has said so before
     while len(replies) < len(commands):
         try:
             fresh = await wire.receive()
         except WIRE_ERRORS as error:
             # A server that is full or protected says so and closes: that tells more.
-            raise refusal or error from None
+            if refusal is not None:
+                raise refusal from None
+            if target.scheme == "rediss" and not replies:
+                raise _closed_after_tls(target, unsent, error) from error
+            raise
         for reply in fresh:
             command = commands[min(len(replies), len(commands) - 1)]
             replies.append(reply)
@@ -117,6 +124,25 @@ async def _converse(wire: Wire, commands: list[Command]) -> list[Any]:
                 if not _may_be_denied(command, reply):
                     raise reply
     return replies
+
+
+def _closed_after_tls(target: Target, *errors: Exception | None) -> RedisConnectionError:
+    """What it means that a server breaks off as soon as TLS is there.
+
+    It says why in an alert, and the alert is lost if the server was quicker to close.
+    """
+    for error in errors:
+        if error is not None and (told := explain_tls(error.__cause__ or error)) is not None:
+            return RedisConnectionError(told)
+    if "ssl_certfile" in target.tls:
+        return RedisConnectionError(
+            "it closed the connection after the TLS handshake: perhaps it does not trust the "
+            "client's TLS certificate, the one of ssl_certfile"
+        )
+    return RedisConnectionError(
+        "it closed the connection after the TLS handshake: if it wants to see a client's TLS "
+        "certificate, name one in ssl_certfile, and its key in ssl_keyfile"
+    )
 
 
 def _may_be_denied(command: Command, error: RedisError) -> bool:

@@ -79,24 +79,26 @@ async def test_a_command_cancelled_before_it_starts_is_not_sent(url: str) -> Non
         assert await client.call("GET", "n") is None
 
 
-async def test_blocking_pops_lose_nothing_under_two_thousand_cancellations(url: str) -> None:
+async def test_blocking_pops_lose_nothing_under_a_thousand_cancellations(url: str) -> None:
     """sidekiq/sidekiq#1831: lost between the pop and its owner."""
     rng = random.Random(7)
     cancellations = 0
     received: list[bytes] = []
-    total = 1000
+    pushed = 0
 
     async with open_client(url) as client, open_client(url) as producer:
 
         async def produce() -> None:
-            for number in range(total):
-                await producer.call("RPUSH", "l", number)
-                for _ in range(rng.randrange(6)):
+            nonlocal pushed
+            while True:  # to the end: every cancellation has an element that it could lose
+                await producer.call("RPUSH", "l", pushed)
+                pushed += 1
+                for _ in range(rng.randrange(40)):
                     await trio.lowlevel.checkpoint()
 
         async def consume() -> None:
             nonlocal cancellations
-            while cancellations < 1000 or len(received) < total // 2:
+            while cancellations < 1000:
                 with trio.CancelScope() as scope:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(cancel_soon, scope)
@@ -114,9 +116,13 @@ async def test_blocking_pops_lose_nothing_under_two_thousand_cancellations(url: 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(produce)
             await consume()
-        received += await client.call("LRANGE", "l", 0, -1)
-    assert sorted(map(int, received)) == list(range(total))
+            nursery.cancel_scope.cancel()
+        # The last push was cancelled and may have been made all the same.
+        left = await client.call("LRANGE", "l", 0, -1)
+    found = sorted(map(int, [*received, *left]))
+    assert found in (list(range(pushed)), list(range(pushed + 1)))
     assert cancellations >= 1000
+    assert len(received) > 100
 
 
 async def test_element_that_was_popped_already_is_returned_and_the_cancellation_follows(

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,49 +190,51 @@ async def test_a_connection_can_be_refused_by_who_counts(url: str) -> None:
     assert isinstance(await _fails_to_open(url, on_connection=at_most_one), ResourceError)
 
 
-async def test_thousand_tasks_block_on_few_connections_or_are_refused_not_hung(url: str) -> None:
-    """1,000 callers over a constant number of connections: commands share one."""
+async def test_thousand_tasks_that_command_at_once_share_one_connection(url: str) -> None:
     opened = 0
 
     def count(change: int) -> None:
         nonlocal opened
         opened += max(change, 0)
 
-    async with open_client(url, on_connection=count) as client, trio.open_nursery() as nursery:
-        for number in range(1000):
-            nursery.start_soon(client.call, "INCRBY", "n", number)
+    async with open_client(url, on_connection=count) as client:
+        async with trio.open_nursery() as nursery:
+            for number in range(1000):
+                nursery.start_soon(client.call, "INCRBY", "n", number)
+        assert await client.call("GET", "n") == b"%d" % sum(range(1000))
     assert opened == 1
 
 
-async def test_tls_is_checked_by_default_and_works(
-    server: Callable[..., Any], tmp_path: Path
+async def test_thousand_tasks_that_block_at_once_are_refused_over_the_limit_and_none_hangs(
+    url: str, wait_until: Any
 ) -> None:
-    trustme = pytest.importorskip("trustme")
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(str(files["ca"]))
-    certificate.cert_chain_pems[0].write_to_path(str(files["cert"]))
-    certificate.private_key_pem.write_to_path(str(files["key"]))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    try:
-        server(
-            *("--tls-port", str(port), "--tls-auth-clients", "no", "--bind", "127.0.0.1"),
-            *("--tls-cert-file", str(files["cert"]), "--tls-key-file", str(files["key"])),
-            *("--tls-ca-cert-file", str(files["ca"])),
-        )
-    except (AssertionError, subprocess.SubprocessError):
-        pytest.skip("this redis-server was built without TLS")
-    trusted = f"rediss://localhost:{port}/0?ssl_ca_certs={files['ca']}"
-    async with open_client(trusted) as client:
-        value = b"x" * 300_000
-        await client.call("SET", "k", value)
-        assert await client.call("GET", "k") == value
-        assert await client.block("BLPOP", "l", 0.01, timeout=0.01) is None
-    assert isinstance(await _fails_to_open(f"rediss://localhost:{port}/0"), NetworkError)
-    async with open_client(f"rediss://localhost:{port}/0?ssl_cert_reqs=none") as client:
-        assert await client.call("PING") == b"PONG"
-    bad = await _fails_to_open(f"rediss://localhost:{port}/0?ssl_ca_certs=/no/such/file")
-    assert isinstance(bad, ConfigurationError)
+    """Each blocks on a connection of its own, so who counts them bounds them."""
+    limit, now = 100, 0
+    popped: list[bytes] = []
+    refused = 0
+
+    def count(change: int) -> None:
+        nonlocal now
+        if now + change > limit:
+            raise ResourceError("too many connections", "connections", limit, now)
+        now += change
+
+    async with open_client(url, on_connection=count) as client:
+
+        async def pop() -> None:
+            nonlocal refused
+            try:
+                popped.append((await client.block("BLPOP", "l", 30, timeout=30))[1])
+            except ResourceError:
+                refused += 1
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for _ in range(1000):
+                    nursery.start_soon(pop)
+                await wait_until(lambda: refused == 1000 - (limit - 1), 10)
+                assert (popped, now) == ([], limit)
+                assert await client.call("PING") == b"PONG"  # nobody else is held up
+                await client.call("RPUSH", "l", *range(limit - 1))
+        assert sorted(map(int, popped)) == list(range(limit - 1))
+    assert now == 0
