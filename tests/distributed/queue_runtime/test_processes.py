@@ -137,11 +137,11 @@ async def test_frozen_worker_writes_nothing_after_its_lease(
     make, workers, board, eyes, is_finished
 ):
     """OptimalBits/bull#1416: a stale worker writes to a job that it lost."""
-    async with make(role="client") as client, workers(lease=0.5) as first:
+    async with make(role="client") as client, workers(lease=1.0) as first:
         handle = await client.submit("stubborn", Work(note="g"), "s")
         await board.see("begun")
         first.signal(signal.SIGSTOP)
-        async with workers(lease=0.5):
+        async with workers(lease=1.0):
             await board.see("begun", 2)
             if is_finished:
                 board.open("g2")
