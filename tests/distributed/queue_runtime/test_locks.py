@@ -289,6 +289,9 @@ async def test_cancelled_at_any_await_it_leaves_nothing(make, eyes):
                 nursery.start_soon(take, other, cancel, CancelAt(step, cancel))
                 await wait_until(lambda c=cancel: in_line(eyes) == 1 or c.cancel_called)
             assert lock_keys(eyes) == set(), step
+            locks = other._locks
+            left = (locks._live, locks._woken, locks._keeper._kept)
+            assert not any(left), step
             if not cancel.cancel_called:
                 break
         assert step > 5
