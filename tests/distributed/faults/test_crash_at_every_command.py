@@ -140,3 +140,41 @@ async def test_connection_cut_at_every_command_loses_nothing_and_repeats_nothing
     strict = {place for place in missed if place.number == 1 or place.kind not in LOOPS}
     assert not strict, f"the program never came to {strict}"
     assert len(missed) <= len(chosen) / 10
+
+
+@pytest.mark.timeout(900 if IS_WHOLE else 120)
+async def test_connections_that_are_cut_again_and_again_lose_nothing_and_repeat_nothing(
+    server, caplog
+):
+    """Each fault meets the others: one command in thirty is cut, somewhere."""
+    caplog.set_level(logging.CRITICAL, "am2z")
+    limiter = trio.CapacityLimiter(AT_ONCE)
+    problems: list[str] = []
+    cuts = 0
+
+    async def cut_for_ever(proxy: RedisProxy, rng: random.Random) -> None:
+        nonlocal cuts
+        await proxy.saw("presence")  # a runtime that cannot start is another matter
+        while True:
+            when = rng.choice(POINTS)
+            await proxy.cut(lambda _command: rng.random() < 1 / 30, when=when).wait()
+            cuts += 1
+
+    async def try_out(seed: int) -> None:
+        async with (
+            limiter,
+            RedisProxy(server.url, scripts=script_names()) as proxy,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(cut_for_ever, proxy, random.Random(seed))
+            program = Program(server.url, f"storm-{seed}")
+            await program.run(proxy)
+            nursery.cancel_scope.cancel()
+        problems.extend(f"seed {seed}: {problem}" for problem in program.problems)
+
+    seeds = [random.randrange(2**32) for _ in range(200 if IS_WHOLE else 15)]
+    async with trio.open_nursery() as nursery:
+        for seed in seeds:
+            nursery.start_soon(try_out, seed)
+    assert not problems, "\n".join([f"{len(problems)} problems", *sorted(problems)])
+    assert cuts > 3 * len(seeds)
