@@ -6,6 +6,7 @@ trio (``locate``) and the plain one for threads (``locate_blocking``) ask alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Any, NamedTuple, Protocol
 
@@ -165,7 +166,7 @@ class ClusterNodes:
 
     def moved(self, address: Address) -> None:
         """See ``Locator``."""
-        self._told = address
+        self._told = address if _is_sound(address) else None
 
     def _read(self, answer: Any, asked: str) -> tuple[Address | None, list[Address]]:
         """The master of our slot in a reply to ``CLUSTER SLOTS``, and every node in it."""
@@ -175,9 +176,19 @@ class ClusterNodes:
                 continue
             found = [place for raw in span[2:] if (place := _address(raw, asked)) is not None]
             nodes += found
-            if isinstance(span[0], int) and span[0] <= self._slot <= span[1]:
+            first, last = span[:2]
+            numbers = isinstance(first, int) and isinstance(last, int)
+            if numbers and first <= self._slot <= last:
                 owner = _address(span[2], asked)
         return owner, nodes
+
+
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}")
+
+
+def _is_sound(address: Address) -> bool:
+    """Whether this can be an address at all: it comes from outside."""
+    return _HOST.fullmatch(address[0]) is not None and 0 < address[1] < 65536
 
 
 def _address(raw: Any, asked: str) -> Address | None:
@@ -187,9 +198,10 @@ def _address(raw: Any, asked: str) -> Address | None:
     host, port = raw[:2]
     try:
         name = host.decode() if isinstance(host, bytes) else ""
-        return (asked if name in ("", "?") else name), int(port)
+        address = (asked if name in ("", "?") else name), int(port)
     except (TypeError, ValueError):
         return None
+    return address if _is_sound(address) else None
 
 
 def _put_first(addresses: list[Address], address: Address) -> None:

@@ -154,7 +154,10 @@ async def open_wire(target: Target) -> Wire:
         return FakeWire(target)
     if target.scheme == "unix":
         return SocketWire(await trio.open_unix_socket(target.path))
-    stream = await trio.open_tcp_stream(target.host, target.port)
+    try:
+        stream = await trio.open_tcp_stream(target.host, target.port)
+    except (ValueError, OverflowError) as error:  # UnicodeError is one: a label is too long
+        raise OSError(f"{target.place} cannot be an address: {error}") from None
     # An idle connection whose other end vanished is found out by the kernel; a busy one by the
     # deadline on its oldest command.
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

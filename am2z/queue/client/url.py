@@ -122,7 +122,10 @@ def parse_url(url: str) -> Target:
         raise ConfigurationError(f"{safe!r} is no Redis URL: it has to start with one of {known}")
     try:
         parts = urlsplit(url)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        query = {
+            name: values[0]
+            for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+        }
         options = _OPTIONS | (_SENTINEL_OPTIONS if scheme.endswith("+sentinel") else frozenset())
         # An option that is not known would be ignored in silence: nobody would learn of the slip.
         if unknown := sorted(query.keys() - options):
@@ -171,8 +174,8 @@ def _seeded(scheme: str, safe: str, url: str, query: dict[str, str]) -> Target:
         found_by="sentinel" if kind == "sentinel" else "cluster",
         seeds=tuple(seeds),
         service=service,
-        sentinel_username=query.get("sentinel_username"),
-        sentinel_password=query.get("sentinel_password"),
+        sentinel_username=query.get("sentinel_username") or None,
+        sentinel_password=query.get("sentinel_password") or None,
     )
 
 
