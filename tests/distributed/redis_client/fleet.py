@@ -165,7 +165,7 @@ class Cluster(Fleet):
         port, bus = free_ports(2)
         return self.server(
             *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
-            *("--cluster-node-timeout", "1000"),
+            *("--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"),
             port=port,
         )
 

@@ -17,14 +17,23 @@ pytestmark = pytest.mark.trio
 async def _fails_to_open(url: str, **options: Any) -> Exception:
     with trio.fail_after(3):
         try:
-            async with open_client(url, **options):
+            async with open_client(url, key="k", **options):
                 pytest.fail("it opened")
         except (NetworkError, ConfigurationError, ResourceError) as error:
             return error
     raise AssertionError
 
 
-@pytest.mark.parametrize("place", ["redis://:s3cret@127.0.0.1:1/0", "unix://:s3cret@/no/such.sock"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "redis://:s3cret@127.0.0.1:1/0",
+        "unix://:s3cret@/no/such.sock",
+        f"redis://:s3cret@{'x' * 70}.example/0",
+        "redis+cluster://:s3cret@127.0.0.1:1,127.0.0.1:2",
+        "redis+sentinel://:s3cret@127.0.0.1:1,127.0.0.1:2/orders",
+    ],
+)
 async def test_absent_server_is_a_network_error_within_two_seconds(place: str) -> None:
     started = trio.current_time()
     error = await _fails_to_open(place)

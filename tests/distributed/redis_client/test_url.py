@@ -33,6 +33,22 @@ def test_fake_url_names_server_and_database() -> None:
     assert parse_url("fake://").path == ""
 
 
+def test_sentinel_url_names_sentinels_service_and_database() -> None:
+    target = parse_url("redis+sentinel://us%40er:p%3Aw@a:1,[::1]:2,c/my%20orders/3")
+    assert target.seeds == (("a", 1), ("::1", 2), ("c", 26379))
+    assert (target.scheme, target.found_by) == ("redis", "sentinel")
+    assert (target.service, target.db) == ("my orders", 3)
+    assert (target.username, target.password) == ("us@er", "p:w")
+    assert parse_url("rediss+sentinel://a/x").scheme == "rediss"
+
+
+def test_cluster_url_names_nodes() -> None:
+    target = parse_url("redis+cluster://:pw@a:1,b")
+    assert (target.seeds, target.found_by) == ((("a", 1), ("b", 6379)), "cluster")
+    assert (target.password, target.db) == ("pw", 0)
+    assert parse_url("rediss+cluster://a/0?ssl_cert_reqs=none").tls == {"ssl_cert_reqs": "none"}
+
+
 def test_tls_url_keeps_its_options() -> None:
     target = parse_url("rediss://h/0?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem")
     assert target.tls == {"ssl_cert_reqs": "none", "ssl_ca_certs": "/ca.pem"}
@@ -52,6 +68,18 @@ def test_tls_url_keeps_its_options() -> None:
         "redis://[::1",
         "unix://",
         "fake://name/db",
+        "redis+sentinel://a:1",
+        "redis+sentinel://a:1/",
+        "redis+sentinel:///orders",
+        "redis+sentinel://a:1,/orders",
+        "redis+sentinel://a:x/orders",
+        "redis+sentinel://a:1/orders/zero",
+        "redis+sentinel://a:1/orders/0/1",
+        "redis+cluster://",
+        "redis+cluster://a:1/1",
+        "redis+cluster://a:1?sentinel_password=x",
+        "redis+cluster://a:1?x",
+        "redis+other://a:1",
         7,
     ],
 )
@@ -73,6 +101,9 @@ def test_malformed_url_is_a_configuration_error(url: object) -> None:
         "redis://user:s3cret#hash@host/0",
         "redis://user:s3cret?mark@host/0",
         "redis://host:6379/0?password=s3cret@x",
+        "redis+sentinel://user:s3cret@a:1,b:2/orders",
+        "redis+sentinel://a:1,b:2/orders?sentinel_password=s3cret",
+        "redis+cluster://user:s3cret@a:1,b:port",
         "nonsense://user:s3cret@host",
         "redis://user:s3cret@host/notanumber",
         "redis://user:s3cret@[host/0",
