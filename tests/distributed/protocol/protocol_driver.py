@@ -120,7 +120,8 @@ class Driver:
             fields = self.raw.hgetall(key).items()
             found[key.decode()[start:]] = {f.decode(): v.decode() for f, v in fields}
         for key in self.raw.scan_iter(f"{self.keys.prefix}r:*", count=1000):
-            fence, _, processor, group, _, status, why = self.raw.get(key).decode().split(" ")[:7]
+            head = (part.decode() for part in self.raw.get(key).split(b" ", 7)[:7])
+            fence, _, processor, group, _, status, why = head
             job = {"p": processor, "t": status, "y": why, "fence": fence}
             if group != "-":
                 job["s"] = group
