@@ -21,6 +21,7 @@ from am2z import (
     Context,
     Event,
     ExecutionCancelledError,
+    LockLostError,
     NetworkError,
     ProcessorResult,
     QueueRuntime,
@@ -31,6 +32,7 @@ from am2z import (
 )
 from am2z.queue.client import sync_client
 from am2z.queue.library import library
+from am2z.queue.lockkeeper import LATE
 from harness import RedisProxy
 from harness.proxy import Command
 
@@ -129,7 +131,7 @@ class Program:
         await self._execute(runtime, add, "plain", 8, Sum(count=7))
         await self._execute(runtime, twice, None, 2)
         await self._try("update", lambda: self._update(runtime), "plain")
-        await self._locked(runtime, proxy)
+        await self._try("cancel", lambda: self._cancel(runtime, proxy))
         await self._try("stop", lambda: self._stop(runtime))
         await self._try("clean", lambda: runtime.clean_session("stopped"))
         await self._try("sessions", lambda: self._sessions(runtime))
@@ -187,6 +189,8 @@ class Program:
         except NetworkError as error:
             self.refused.append((step, str(error)))
         except AM2ZError as error:
+            if isinstance(error, LockLostError) and LATE in str(error):
+                return  # a machine so busy that a second passed: it may, and its block was ended
             self.problems.append(f"{step} raised {error!r}")
         else:
             return
@@ -199,43 +203,39 @@ class Program:
         if state.count != 108:  # type: ignore[attr-defined]
             self.problems.append(f"update gave {state}")
 
-    async def _locked(self, runtime: QueueRuntime, proxy: RedisProxy) -> None:
-        """Cancel an execution under a lock that somebody else waits for."""
+    async def _cancel(self, runtime: QueueRuntime, proxy: RedisProxy) -> None:
+        """Cancel what runs, once its lease was renewed, and a lock was held meanwhile."""
+        handle = await runtime.submit(endless, Sum(), "cancelled")
+        await self._active(handle.execution_id)
+        await handle.progress()
+        await self._locks(runtime, proxy)
+        await proxy.saw("heartbeat")
+        await handle.cancel()
+        self._expect("cancel", await handle.result(), ExecutionCancelledError)
+
+    async def _locks(self, runtime: QueueRuntime, proxy: RedisProxy) -> None:
+        """Hold a lock that somebody else waits for, until it was extended."""
         fences: list[int] = []
-        holders = 0
         has_it = trio.Event()
 
-        async def hold(work: Callable[[], Awaitable[object]]) -> None:
-            nonlocal holders
+        async def hold(until: Callable[[], Awaitable[object]]) -> None:
             async with runtime.lock("ledger", ttl=1.0) as lock:
-                holders += 1
-                if holders > 1:
-                    self.problems.append("two hold the lock at once")
                 fences.append(lock.fence)
                 has_it.set()
-                await work()
-                holders -= 1
+                await until()
+                if fences[-1] != lock.fence:
+                    self.problems.append("two hold the lock at once")
 
-        async def cancel() -> None:
+        async def is_extended() -> None:
             await proxy.saw("lock_acquire", at=2)
-            await self._cancel(runtime, proxy)
             await proxy.saw("lock_extend")
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._try, "lock", lambda: hold(cancel))
+            nursery.start_soon(self._try, "lock", lambda: hold(is_extended))
             await has_it.wait()
             nursery.start_soon(self._try, "second lock", lambda: hold(trio.lowlevel.checkpoint))
         if len(fences) != 2 or fences != sorted(set(fences)):
             self.problems.append(f"the fences of the lock were {fences}")
-
-    async def _cancel(self, runtime: QueueRuntime, proxy: RedisProxy) -> None:
-        """Cancel what runs, once its lease has been renewed."""
-        handle = await runtime.submit(endless, Sum(), "cancelled")
-        await self._active(handle.execution_id)
-        await handle.progress()
-        await proxy.saw("heartbeat")
-        await handle.cancel()
-        self._expect("cancel", await handle.result(), ExecutionCancelledError)
 
     async def _stop(self, runtime: QueueRuntime) -> None:
         """Stop a session with one execution that runs and one that is to come later."""
