@@ -142,6 +142,11 @@ def error_of(why: str, execution_id: str, metadata: ExecutionMetadata) -> AM2ZEr
             f"every worker that took execution {execution_id} of {metadata.processor_name!r} died "
             "with it; look at what it does to its process before running it again"
         )
+    if why == Why.CORRUPT:
+        return StateCorruptError(
+            f"the record of execution {execution_id} in Redis was damaged, so it was set aside; "
+            "look whether another program writes to keys of this namespace"
+        )
     if why == Why.LOST:
         return NetworkError(
             f"Redis no longer knows execution {execution_id}: it lost data, or `result_ttl` passed "
@@ -175,7 +180,7 @@ _ending_decoder = msgspec.msgpack.Decoder(Ending)
 def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateCorruptError(
             f"{len(data)} bytes that are no message of this version of AM2Z: {error}"
         ) from error

@@ -11,6 +11,7 @@ reply was lost comes back when its lease ends.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -37,7 +38,10 @@ from am2z.queue.wire import (
     as_session,
     as_text,
     parse_finished,
+    readable,
 )
+
+_log = logging.getLogger("am2z.replies")
 
 __all__ = ["Parent", "Protocol", "Reclaimed", "ScriptRunner", "StateWrite", "WireError"]
 
@@ -139,7 +143,7 @@ class Protocol(Upkeep):
             ),
             at_least=1,
         )
-        return Claims([_claimed(item) for item in reply[1:]], seconds(reply[0]))
+        return Claims(readable(reply[1:], _claimed), seconds(reply[0]))
 
     async def heartbeat(self, held: Iterable[tuple[str, int]], lease: float) -> list[str]:
         """Renew the leases of what is held, as ``(id, fence)``; gives the ids that are lost."""
@@ -236,9 +240,9 @@ class Protocol(Upkeep):
             return []
         reply = as_list(
             await self._run("look", int(whole), *map(encode, execution_ids), idempotent=True),
-            multiple_of=2,
+            multiple_of=2 * len(execution_ids),
             at_least=2 * len(execution_ids),
-        )
+        )[: 2 * len(execution_ids)]
         pairs = zip(execution_ids, reply[::2], reply[1::2], strict=True)
         return [_look(execution_id, status, detail) for execution_id, status, detail in pairs]
 
@@ -261,11 +265,20 @@ def _claimed(item: object) -> Claimed:
 
 
 def _look(execution_id: str, raw_status: object, detail: object) -> Look:
-    status = as_enum(Status, raw_status)
-    if status in (Status.DONE, Status.FAILED):
-        return Look(execution_id, status, finished=parse_finished(detail))
-    text = as_text(detail)
+    """What cannot be read is as good as unknown; it must not hide the others that were asked for."""
     try:
-        return Look(execution_id, status, float(text) if text else None)
-    except ValueError as error:
-        raise WireError(f"expected a progress, Redis answered {text!r:.80}") from error
+        status = as_enum(Status, raw_status)
+        if status in (Status.DONE, Status.FAILED):
+            return Look(execution_id, status, finished=parse_finished(detail))
+    except WireError as error:
+        _log.warning("the record of %s cannot be read: %s", execution_id, error)
+        return Look(execution_id, Status.UNKNOWN)
+    return Look(execution_id, status, _percent(detail))
+
+
+def _percent(detail: object) -> float | None:
+    try:
+        percent = float(as_text(detail))
+    except ValueError:  # none yet, or none that could be read
+        return None
+    return percent if 0 <= percent <= 100 else None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from am2z.queue.client.script import Script
 from am2z.queue.keys import Keys, encode
 from am2z.queue.library import ScriptLibrary, library
-from am2z.queue.wire import Counts, as_bytes, as_int, as_list, as_name, as_session
+from am2z.queue.wire import Counts, as_bytes, as_int, as_list, as_name, as_session, readable
 
 __all__ = ["Buried", "Reclaimed", "ScriptRunner", "StateWrite", "Upkeep"]
 
@@ -146,28 +146,25 @@ class Upkeep:
     async def expired_sessions(self, idle: float, limit: int = 100) -> list[str]:
         """Sessions without live work in which nothing happened for ``idle`` seconds."""
         reply = await self._run("expired_sessions", ms(idle), limit, idempotent=True)
-        return [as_name(group) for group in as_list(reply)]
+        return readable(as_list(reply), as_name)
 
     async def active_sessions(self) -> list[str]:
         """The sessions that exist and are not stopped, sorted."""
         reply = await self._run("active_sessions", idempotent=True)
-        return sorted(as_name(group) for group in as_list(reply))
+        return sorted(readable(as_list(reply), as_name))
 
     async def stats(self, session_id: str | None = None) -> dict[str, Counts]:
         """Counts for each processor, of the whole namespace or of one session."""
         args = () if session_id is None else (encode(session_id),)
         reply = as_list(await self._run("stats", *args, idempotent=True), multiple_of=6)
-        return {
-            # a count below zero is what remains of counters that Redis lost: as good as none
-            as_name(reply[i]): Counts(*(max(0, signed(n)) for n in reply[i + 1 : i + 6]))
-            for i in range(0, len(reply), 6)
-        }
+        rows = (reply[i : i + 6] for i in range(0, len(reply), 6))
+        return dict(readable(rows, _counts))
 
     async def dead(self, execution_id: str | None = None) -> list[Buried]:
         """The dead letters, newest first, or only one of them."""
         args = () if execution_id is None else (encode(execution_id),)
         reply = as_list(await self._run("dead_list", *args, idempotent=True))
-        return [_buried(item) for item in reply]
+        return readable(reply, _buried)
 
     async def dead_drop(self, execution_id: str) -> bool:
         """Forget a dead letter; whether there was one."""
@@ -229,6 +226,11 @@ class Upkeep:
         """
         reply = await self._run("lock_release", encode(name), encode(owner), idempotent=idempotent)
         return as_int(reply) == 1
+
+
+def _counts(row: list[Any]) -> tuple[str, Counts]:
+    # a count below zero is what remains of counters that Redis lost: as good as none
+    return as_name(row[0]), Counts(*(max(0, signed(n)) for n in row[1:]))
 
 
 def _buried(item: Any) -> Buried:

@@ -6,8 +6,9 @@ the right type or raises ``WireError``; none of them gives half a value.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,7 +34,10 @@ __all__ = [
     "WireError",
     "parse_event",
     "parse_inbox",
+    "readable",
 ]
+
+_log = logging.getLogger("am2z.replies")
 
 
 class WireError(ValueError):
@@ -63,6 +67,7 @@ class Why(StrEnum):
     POISON = "poison"
     ORPHAN = "orphan"
     LOST = "lost"
+    CORRUPT = "corrupt"
 
 
 class EnqueueAnswer(StrEnum):
@@ -197,6 +202,21 @@ class StreamEvent(NamedTuple):
 _EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 _HEAD_LIMIT = 4096  # the longest id, encoded, and the rest of a head fit many times over
 _EnumT = TypeVar("_EnumT", bound=StrEnum)
+_T = TypeVar("_T")
+
+
+def readable(items: Iterable[Any], read: Callable[[Any], _T]) -> list[_T]:
+    """What ``read`` makes of each item; one that it refuses is logged and left out.
+
+    For lists of what has nothing to do with each other: one bad entry must not hide the rest.
+    """
+    found = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except WireError as error:
+            _log.warning("an entry that cannot be read was skipped: %s", error)
+    return found
 
 
 def parse_inbox(data: bytes) -> Finished | CancelOrder | LockFree:

@@ -4,8 +4,8 @@
 -- even where a failover or an eviction lost the counter, or the clock was set back.
 local function take_fences(n)
   local first = now_us()
-  local previous = tonumber(call('SET', P .. 'fence', int(first + n - 1), 'GET') or '0')
-  if previous >= first then
+  local previous = tonumber(call('SET', P .. 'fence', int(first + n - 1), 'GET') or '0') or 0
+  if previous >= first and previous < 2 ^ 52 then  -- what is larger nobody here has written
     first = previous + 1
     call('SET', P .. 'fence', int(first + n - 1))
   end

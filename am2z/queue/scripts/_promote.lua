@@ -17,7 +17,10 @@ local function promote(limit)
   for _, id in ipairs(ids) do
     local job = read_job(id)
     call('ZREM', P .. 'delayed', id)
-    if job then
+    if not job then
+      --@include corrupt
+      set_aside(id, 'y', nil, nil, '600000')
+    else
       call('HSET', P .. 'j:' .. id, 't', 'w')
       if job.s ~= '' then call('SREM', P .. 'sy:' .. job.s, id) end
       move(job.p, job.s, 'y', 'w')

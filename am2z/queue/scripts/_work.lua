@@ -4,8 +4,8 @@ local function work(group)
   local fields, n, stopped = call('HGETALL', P .. 's:' .. group), 0, false
   for i = 1, #fields, 2 do
     local kind = string.match(fields[i], '^([eDF]):')
-    if kind == 'e' then n = n + tonumber(fields[i + 1])
-    elseif kind then n = n - tonumber(fields[i + 1])
+    if kind == 'e' then n = n + (tonumber(fields[i + 1]) or 0)
+    elseif kind then n = n - (tonumber(fields[i + 1]) or 0)
     elseif fields[i] == 'stopped' then stopped = true end
   end
   return n, stopped

@@ -25,26 +25,35 @@ if call('EXISTS', P .. 'delayed') == 1 then
   answer[1] = due
 end
 
-local function drop(id, why)
-  --@include finish
-  finish(id, read_job(id), 'F', why, '', ARGV[3])
+local function drop(id, why, proc, group)
+  --@include corrupt
+  local job = why ~= 'corrupt' and read_job(id)
+  if job then finish(id, job, 'F', why, '', ARGV[3]) else set_aside(id, 'w', proc, group, ARGV[3]) end
 end
 
 local function take(id, proc, group)
   local key = P .. 'j:' .. id
-  local v = call('HMGET', key, 't', 'n', 'a', 'u')
-  if v[1] ~= 'w' then return 0 end
-  if stopped(group) then
-    drop(id, 'stopped')
-    return 0
-  end
-  if v[4] and call('EXISTS', P .. 'j:' .. v[4]) == 0 then
-    drop(id, 'orphan')
+  local v = call('HMGET', key, 't', 'n', 'a', 'u', 'p', 's')
+  local status, n, attempt = v[1], v[2] or '0', v[3] or '1'
+  local why
+  if not (STATUS[status] and v[5] and is_count(n) and is_count(attempt)) then
+    if not status and call('EXISTS', key) == 0 then return 0 end
+    why = 'corrupt'
+  elseif status ~= 'w' then return 0
+  elseif v[5] ~= proc or (v[6] or '') ~= group then
+    -- the id came again, for something else, or somebody broke the record
+    if call('LPOS', P .. 'w:' .. v[5] .. ':' .. (v[6] or ''), id) then return 0 end
+    why = 'corrupt'
+  elseif stopped(group) then why = 'stopped' end
+  if not why and v[4] and call('EXISTS', P .. 'j:' .. v[4]) == 0 then why = 'orphan' end
+  if why then
+    drop(id, why, proc, group)
     return 0
   end
   fence = fence and fence + 1 or take_fences(total)
   taken = taken + 1
-  local f, n, attempt = int(fence), int(tonumber(v[2] or '0') + 1), v[3] or '1'
+  local f = int(fence)
+  n = int(tonumber(n) + 1)
   call('HSET', key, 't', 'a', 'n', n, 'f', f, 'k', runtime)
   if group ~= '' then call('SADD', P .. 'sj:' .. group, id) end
   leases[2 * taken + 1] = expiry

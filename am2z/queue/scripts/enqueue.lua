@@ -35,9 +35,11 @@ end
 if call('EXISTS', P .. 'r:' .. id) == 1 then
   --@include result
   local past = recall(id)
-  local same = past.proc == proc and past.group == (group == '' and '-' or group)
-    and past.hash == (hash == '' and '-' or hash)
-  return same and {'finished', past.short} or {'mismatch'}
+  if past then
+    local same = past.proc == proc and past.group == (group == '' and '-' or group)
+      and past.hash == (hash == '' and '-' or hash)
+    return same and {'finished', past.short} or {'mismatch'}
+  end
 end
 
 local session = group ~= '' and call('HMGET', P .. 's:' .. group, 'stopped', 'created')
@@ -46,7 +48,7 @@ if ARGV[9] == '1' and call('ZCOUNT', P .. 'served:' .. proc, '(' .. int(now_ms()
   return {'unserved'}
 end
 if max_queue > 0 then
-  local waiting = tonumber(call('HGET', P .. 'q:' .. proc, 'waiting') or '0')
+  local waiting = tonumber(call('HGET', P .. 'q:' .. proc, 'waiting')) or 0
   if waiting >= max_queue then return {'full', waiting} end
 end
 
@@ -81,4 +83,4 @@ end
 call('ZADD', P .. 'delayed', int(now_ms() + delay), id)
 wake(proc)  -- whoever sleeps until something else is due must look again
 if group ~= '' then call('SADD', P .. 'sy:' .. group, id) end
-return {'ok', tonumber(call('HGET', P .. 'q:' .. proc, 'waiting') or '0')}
+return {'ok', tonumber(call('HGET', P .. 'q:' .. proc, 'waiting')) or 0}

@@ -18,7 +18,7 @@ for _, proc in ipairs(call('SMEMBERS', P .. 'procs')) do
   local q = P .. 'q:' .. proc
   local v = call('HMGET', q, 'waiting', 'active', 'delayed')
   -- counters of live work must not expire before the work does, which is never
-  if tonumber(v[1] or '0') + tonumber(v[2] or '0') + tonumber(v[3] or '0') > 0 then
+  if (tonumber(v[1]) or 0) + (tonumber(v[2]) or 0) + (tonumber(v[3]) or 0) > 0 then
     call('PERSIST', q)
   else
     call('PEXPIRE', q, WEEK)

@@ -2,15 +2,17 @@
 -- Safe to send again.
 -- KEYS  prefix
 -- ARGV  limit result_ttl_ms
--- Answers {put back, poisoned (delivered as often as allowed, and never finished)}
---@include finish
+-- Answers {put back, poisoned (delivered as often as allowed, and never finished; or broken by others)}
+--@include corrupt
 --@include queue
 --@include session
 local back, poisoned = 0, 0
 local ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', int(now_ms()), 'LIMIT', '0', ARGV[1])
 for _, id in ipairs(ids) do
   local job = read_job(id)
-  if not job or job.t ~= 'a' then
+  if not job and set_aside(id, 'a', nil, nil, ARGV[2]) then
+    poisoned = poisoned + 1
+  elseif not job or job.t ~= 'a' then
     -- finished since, as a child of one of these, or lost by Redis
     call('ZREM', P .. 'leases', id)
   elseif stopped(job.s) then

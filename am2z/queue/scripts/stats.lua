@@ -28,9 +28,9 @@ for _, field in ipairs(call('HKEYS', P .. 's:' .. group)) do
   local proc = string.match(field, '^e:(.*)$')
   if proc then
     local v = call('HMGET', P .. 's:' .. group, field, 'y:' .. proc, 'D:' .. proc, 'F:' .. proc)
-    local delayed, done, failed = tonumber(v[2] or 0), tonumber(v[3] or 0), tonumber(v[4] or 0)
+    local delayed, done, failed = tonumber(v[2]) or 0, tonumber(v[3]) or 0, tonumber(v[4]) or 0
     local runs = active[proc] or 0
-    add(proc, int(tonumber(v[1]) - delayed - done - failed - runs), int(runs), v[2], v[3], v[4])
+    add(proc, int((tonumber(v[1]) or 0) - delayed - done - failed - runs), int(runs), int(delayed), int(done), int(failed))
   end
 end
 return answer

@@ -4,7 +4,7 @@
 -- KEYS  prefix
 -- ARGV  group limit result_ttl_ms session_ttl_ms (0: until it is forgotten)
 -- Answers {finished, more (1 or 0)}
---@include finish
+--@include corrupt
 --@include unqueue
 local group, left, ttl, keep = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local key = P .. 's:' .. group
@@ -34,7 +34,8 @@ for _, field in ipairs(call('HKEYS', key)) do
     if call('EXISTS', list) == 0 then leave_ring(proc, group) end
     for i = n, 1, -1 do
       local job = read_job(ids[i])
-      if job and job.t == 'w' then finish(ids[i], job, 'F', 'stopped', '', ttl) end
+      if not job then set_aside(ids[i], 'w', proc, group, ttl)
+      elseif job.t == 'w' then finish(ids[i], job, 'F', 'stopped', '', ttl) end
     end
   end
 end

@@ -65,6 +65,12 @@ def test_every_other_script_answers(either: Driver) -> None:
     assert fence > 0
     assert either.lock_extend("l", "o", 5.0)
     assert either.lock_release("l", "o")
+    assert either.add("bad", "other") == "ok"
+    assert either.fail(either.take_one("other")) == "ok"
+    assert [letter.id for letter in either.dead()] == ["bad"]
+    assert either.dead("bad") == either.dead()
+    assert either.dead_drop("bad") is True
+    assert either.dead() == []
     either.emit_runtime("runtime:started", b"{}")
     either.leave("me", ["q"])
     either.leave("me")
@@ -72,5 +78,5 @@ def test_every_other_script_answers(either: Driver) -> None:
     used = {"enqueue", "claim", "heartbeat", "ack", "nack", "reclaim", "promote", "cancel", "emit"}
     used |= {"look", "stats", "stop_session", "forget_session", "expired_sessions", "state_set"}
     used |= {"active_sessions", "presence", "leave"}
-    used |= {"lock_acquire", "lock_extend", "lock_release"}
+    used |= {"dead_list", "dead_drop", "lock_acquire", "lock_extend", "lock_release"}
     assert used == set(library()), "a script is not in the smoke test"
