@@ -51,13 +51,14 @@ def test_a_test_of_the_same_name_does_not_replace_a_rule(world):
 
 
 def test_a_rule_of_ones_own_under_the_same_id_is_named_as_overridden(world):
-    sub = world.pytester.mkdir("elsewhere")
+    sub = world.pytester.path.parent / f"{world.pytester.path.name}-elsewhere"
+    sub.mkdir()
     (sub / "mine.py").write_text(
         "from harness import rule\n@rule('EXE-001')\nasync def test_it_counts(kit): pass\n"
     )
     world.pytester.makepyfile(
         test_conformance="from small_kit import *\n"
-        "import sys; sys.path.insert(0, 'elsewhere')\nfrom mine import test_it_counts"
+        f"import sys; sys.path.insert(0, {str(sub)!r})\nfrom mine import test_it_counts"
     )
     found = world.run()
     found.pytest.assert_outcomes(passed=3)
