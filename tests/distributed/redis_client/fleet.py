@@ -173,9 +173,10 @@ class Cluster(Fleet):
         """One more node, which takes the master's place if that dies."""
         replica = self._node()
         bus = next(option for last, option in pairwise(replica.options) if last == "--cluster-port")
-        master.ask("CLUSTER", "MEET", LOOPBACK, replica.port, bus)
         name = master.ask("CLUSTER", "MYID")
-        wait_for(lambda: name in replica.ask("CLUSTER", "NODES"), "the nodes to meet")
+        for node in self.masters:
+            node.ask("CLUSTER", "MEET", LOOPBACK, replica.port, bus)
+        wait_for(lambda: replica.ask("CLUSTER", "NODES").count(b" connected ") == 3, "the meeting")
         wait_for(lambda: replica.ask("CLUSTER", "REPLICATE", name), "the replica")
         wait_for(lambda: replica.ask("ROLE")[3] == b"connected", "the replica to follow")
         wait_for(lambda: all(node.ask("CLUSTER", "NODES").count(b" slave ") for node in self.masters
