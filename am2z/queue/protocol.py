@@ -265,7 +265,7 @@ def _claimed(item: object) -> Claimed:
 
 
 def _look(execution_id: str, raw_status: object, detail: object) -> Look:
-    """What cannot be read is as good as unknown; it must not hide the others that were asked for."""
+    """What cannot be read is as good as unknown: it must not hide the others."""
     try:
         status = as_enum(Status, raw_status)
         if status in (Status.DONE, Status.FAILED):

@@ -1,0 +1,67 @@
+"""What others write into our keys harms what it hits, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from am2z.queue.wire import Finished, Why
+
+from .protocol_driver import Driver, check
+from .spoil import everything, names, spoil, work_off, world
+
+
+def goes_on(d: Driver) -> None:
+    """No script raises, and new work of another processor and session is done."""
+    d.add("fresh0", "fresh", session_id="F", reply_to="fresh")
+    everything(d)
+    d.add("fresh1", "fresh", reply_to="fresh")
+    work_off(d)
+    ends = d.finished("fresh")
+    assert ends.keys() == {"fresh0", "fresh1"}
+    assert {end.body for end in ends.values()} == {b"result"}
+    d.stop_session("A")
+    d.stop_session("A")
+    assert d.forget_session("F")
+
+
+@pytest.mark.parametrize("junk", [b"x y", b"9" * 400])
+@pytest.mark.parametrize("how", ["kind", "part", "less"])
+def test_garbage_in_any_key_ends_no_script_and_stops_no_other_work(
+    driver: Driver, how: str, junk: bytes
+) -> None:
+    world(driver)
+    for key in names(driver):
+        fields = driver.raw.hlen(key) if driver.raw.type(key) == b"hash" and how != "kind" else 1
+        for pick in range(fields):
+            world(driver)
+            spoil(driver, key, how, junk, pick)
+            try:
+                goes_on(driver)
+            except Exception as error:
+                error.add_note(f"{how} {key!r} {pick}")
+                raise
+
+
+@pytest.mark.parametrize("name", ["waiting1", "active", "delayed"])
+def test_a_corrupted_execution_is_a_dead_letter_and_its_caller_is_answered(
+    driver: Driver, name: str
+) -> None:
+    world(driver)
+    driver.raw.hset(driver.keys.job(name), mapping={"n": "junk", "a": "junk"})
+    work_off(driver)
+    ends = [e for e in driver.inbox("me") if isinstance(e, Finished) and e.id == name]
+    assert [end.why for end in ends] == [Why.CORRUPT]
+    assert name in [letter.id for letter in driver.dead()]
+    assert driver.dead(name)[0].payload == b"input"
+    check(driver)
+
+
+def test_an_id_that_came_again_elsewhere_is_not_mistaken_for_a_broken_one(driver: Driver) -> None:
+    for n in range(900):
+        driver.add(f"a{n}")
+    driver.cancel("a400")
+    driver.raw.delete(f"{driver.keys.prefix}r:a400")  # as if its time had passed
+    driver.add("a400", "q", session_id="S", reply_to="me")
+    assert len(driver.take(total=1000)) == 899
+    assert driver.inbox("me") == []
+    assert driver.take_one("q").id == "a400"
