@@ -58,6 +58,18 @@ def distributed(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """The long forms: a storm, a connection cut at every command, the protocol's state machine."""
+    install(session)
+    folder = "tests/distributed"
+    session.run(
+        "pytest", "-s", *(session.posargs or
+        [f"{folder}/chaos", f"{folder}/faults", f"{folder}/protocol/test_protocol_machine.py"]),
+        env={"AM2Z_CHAOS": "1"},
+    )  # fmt: skip
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and likely mistakes."""
     session.install("ruff>=0.9")
