@@ -27,6 +27,7 @@ from .fleet import LOOPBACK, Cluster, Fleet, free_ports, missing
 
 lacking = missing("redis-server", "redis-cli")
 pytestmark = [
+    pytest.mark.redis7,
     pytest.mark.trio,
     pytest.mark.skipif(lacking is not None, reason=f"no {lacking} on PATH"),
 ]

@@ -116,6 +116,7 @@ SAME = [
 ]
 
 
+@pytest.mark.redis7
 async def test_fake_and_real_give_the_same_replies(real_url: str, fake_url: str) -> None:
     def shown(reply: object) -> object:
         if isinstance(reply, list):

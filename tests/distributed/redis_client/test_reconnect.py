@@ -155,6 +155,7 @@ async def test_cancelling_a_blocking_command_on_a_dead_line_is_bounded(
         assert not client._link._others or not any(c.is_open for c in client._link._others)
 
 
+@pytest.mark.redis7
 async def test_changed_password_fails_commands_at_once_and_heals_when_it_is_right_again(
     server: Callable[..., Any],
 ) -> None:

@@ -26,6 +26,7 @@ from .fleet import LOOPBACK, SERVICE, Fleet, free_ports, missing, wait_for
 trustme = pytest.importorskip("trustme")
 lacking = missing("redis-server", "redis-sentinel")
 pytestmark = [
+    pytest.mark.redis7,
     pytest.mark.trio,
     pytest.mark.skipif(lacking is not None, reason=f"no {lacking} on PATH"),
 ]
