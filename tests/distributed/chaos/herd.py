@@ -24,6 +24,7 @@ from am2z import (
     AppState,
     BusinessError,
     Context,
+    NetworkError,
     QueueRuntime,
     RetryPolicy,
     RuntimeConfig,
@@ -127,6 +128,18 @@ async def work(url: str, namespace: str, options: dict[str, object]) -> None:
                 break
 
 
+def live() -> None:
+    """Work until told to stop. On a busy machine the server may not answer a start in time."""
+    for _ in range(10):
+        try:
+            trio.run(work, sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
+        except NetworkError as error:
+            print(f"worker {os.getpid()} starts again: {error}", file=sys.stderr)
+        else:
+            return
+    raise SystemExit("the worker could not start")
+
+
 def fork() -> int:
     """A new worker; its pid."""
     pid = os.fork()
@@ -137,7 +150,7 @@ def fork() -> int:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
-        trio.run(work, sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
+        live()
         code = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
