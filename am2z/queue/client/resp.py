@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,6 +20,11 @@ except ImportError:  # the speed extra is optional
 __all__ = ["INCOMPLETE", "ReplyReader", "new_reader", "pack"]
 
 Argument = bytes | bytearray | memoryview | str | int | float
+
+MAX_DEPTH = 32
+"""How deeply arrays may be nested; what the scripts answer are three."""
+MAX_LINE = 1024 * 1024
+"""How long a line of a reply may be, in bytes: a number, a status or an error."""
 
 INCOMPLETE = object()
 """What ``ReplyReader.gets`` gives when it has no whole reply yet (``None`` is a reply)."""
@@ -81,6 +87,8 @@ class PythonReader:
 
     A reply that is not whole yet is parsed again from its start when more bytes have come; to keep
     that linear for a large string, nothing is parsed before the bytes it is known to need are here.
+    ``gets`` raises ``InvalidResponse`` for what is no reply, and takes no memory for a length that
+    is only claimed.
     """
 
     __slots__ = ("_buffer", "_needed")
@@ -104,10 +112,12 @@ class PythonReader:
         del self._buffer[:end]
         return reply
 
-    def _parse(self, start: int) -> tuple[Any, int]:
+    def _parse(self, start: int, depth: int = 0) -> tuple[Any, int]:
         buffer = self._buffer
         line_end = buffer.find(b"\r\n", start)
         if line_end < 0:
+            if len(buffer) - start > MAX_LINE:
+                raise InvalidResponse(f"a line of more than {MAX_LINE} bytes is no RESP2 reply")
             raise _NeedMoreError(len(buffer) + 1)
         kind, line, after = buffer[start : start + 1], buffer[start + 1 : line_end], line_end + 2
         match kind:
@@ -116,11 +126,11 @@ class PythonReader:
             case b"-":
                 return parse_error(line.decode("utf-8", "replace")), after
             case b":":
-                return int(line), after
+                return _number(line), after
             case b"$":
-                return self._parse_string(int(line), after)
+                return self._parse_string(_length(line), after)
             case b"*":
-                return self._parse_array(int(line), after)
+                return self._parse_array(_length(line), after, depth + 1)
         raise InvalidResponse(f"not a RESP2 reply: {bytes(buffer[start:line_end])[:60]!r}")
 
     def _parse_string(self, length: int, start: int) -> tuple[bytes | None, int]:
@@ -129,16 +139,36 @@ class PythonReader:
         end = start + length
         if len(self._buffer) < end + 2:
             raise _NeedMoreError(end + 2)
+        if self._buffer[end : end + 2] != b"\r\n":
+            raise InvalidResponse("a RESP2 string is longer than it says")
         return bytes(self._buffer[start:end]), end + 2
 
-    def _parse_array(self, count: int, start: int) -> tuple[list[Any] | None, int]:
+    def _parse_array(self, count: int, start: int, depth: int) -> tuple[list[Any] | None, int]:
         if count < 0:
             return None, start
+        if depth > MAX_DEPTH:
+            raise InvalidResponse(f"a RESP2 reply nested more than {MAX_DEPTH} deep")
         items = []
         for _ in range(count):
-            item, start = self._parse(start)
+            item, start = self._parse(start, depth)
             items.append(item)
         return items, start
+
+
+_NUMBER = re.compile(rb"[+-]?[0-9]{1,19}")
+
+
+def _number(line: bytearray) -> int:
+    if not _NUMBER.fullmatch(line):
+        raise InvalidResponse(f"not a number of RESP2: {bytes(line)[:60]!r}")
+    return int(line)
+
+
+def _length(line: bytearray) -> int:
+    length = _number(line)
+    if length < -1:
+        raise InvalidResponse(f"not a length of RESP2: {length}")
+    return length
 
 
 class _NeedMoreError(Exception):

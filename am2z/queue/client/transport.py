@@ -141,8 +141,11 @@ def _feed(reader: ReplyReader, data: bytes | bytearray) -> list[Any]:
         raise RedisConnectionError("the server closed the connection")
     reader.feed(data)
     replies: list[Any] = []
-    while (reply := reader.gets()) is not INCOMPLETE:
-        replies.append(reply)
+    try:
+        while (reply := reader.gets()) is not INCOMPLETE:
+            replies.append(reply)
+    except MemoryError as error:  # hiredis reserves room for as many elements as are announced
+        raise InvalidResponse("it announced a reply larger than the memory") from error
     return replies
 
 
