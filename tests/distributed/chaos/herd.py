@@ -161,6 +161,8 @@ def fork() -> int:
 
 def obey(command: str, pid: int, alive: set[int]) -> str:
     """Do it to the worker; the answer. One that ended by itself is told as ``ended CODE``."""
+    if pid not in alive:
+        return "it is none of ours"
     gone, status = os.waitpid(pid, os.WNOHANG)
     if gone:
         alive.discard(pid)
@@ -232,6 +234,10 @@ class Herd:
         answer = self._ask(f"{name} {pid}")
         if answer != expected:
             self.problems.append(f"worker {pid} was to get {name}: {answer}")
+            print(self.problems[-1])
+            if pid in self.workers:
+                self.workers.remove(pid)
+                self.start()
 
     def _ask(self, line: str) -> str:
         assert self._keeper.stdin is not None

@@ -28,6 +28,7 @@ def test_storm_loses_nothing_repeats_nothing_and_answers_everybody(server, recor
     # hibiken/asynq#1144, sidekiq/sidekiq#1831, OptimalBits/bull#1416, riverqueue/river#1302
     seed = secrets.randbits(32) if SEED is None else int(SEED)
     storm = Storm(server.url, f"storm-{seed}", seed, LONG_STORM if LONG else SHORT_STORM)
+    print(f"AM2Z_CHAOS_SEED={seed}")
     trio.run(storm.run)
     figures = dict(storm.figures())
     print("storm:", ", ".join(f"{name} {value}" for name, value in figures.items()))
