@@ -4,9 +4,11 @@ local try, type = redis.pcall, type
 -- What others broke in our namespace is put aside: a key of another kind is removed, and so is a counter
 -- that is no number.
 local function mend(problem, ...)
-  local command, key, field = ...
+  local _, key, field = ...
   if string.find(problem, 'WRONGTYPE', 1, true) then redis.call('DEL', key)
-  elseif command == 'HINCRBY' then redis.call('HDEL', key, field) end
+  elseif string.find(problem, 'hash value', 1, true) or string.find(problem, 'overflow', 1, true) then
+    redis.call('HDEL', key, field)
+  end
   return redis.call(...)
 end
 -- redis.call, but no script may end halfway for what others did: Lua has no rollback.
