@@ -37,7 +37,7 @@ from harness import RedisProxy
 from harness.proxy import Command
 
 CONFIG = RuntimeConfig(lease=1.0, shutdown_grace=3.0, max_deliveries=10)
-ENOUGH = 30.0
+ENOUGH = 90.0
 """Seconds after which a program counts as hanging. One cut costs a lease and a bit at most."""
 
 PERMANENT = ("st:", "s:", "sessions")

@@ -107,7 +107,7 @@ def places(counts: Counter[str], rng: random.Random) -> list[Place]:
     return sorted({*chosen, *rng.sample(rest, min(SAMPLE, len(rest)))})
 
 
-@pytest.mark.timeout(900 if IS_WHOLE else 120)
+@pytest.mark.timeout(900 if IS_WHOLE else 240)
 @pytest.mark.parametrize("when", POINTS)
 async def test_connection_cut_at_every_command_loses_nothing_and_repeats_nothing(
     server, when, caplog, record_property
@@ -142,7 +142,7 @@ async def test_connection_cut_at_every_command_loses_nothing_and_repeats_nothing
     assert len(missed) <= len(chosen) / 10
 
 
-@pytest.mark.timeout(900 if IS_WHOLE else 120)
+@pytest.mark.timeout(900 if IS_WHOLE else 240)
 async def test_connections_that_are_cut_again_and_again_lose_nothing_and_repeat_nothing(
     server, caplog
 ):
