@@ -112,7 +112,7 @@ def read_catalogue(files: Iterable[Path]) -> Catalogue:
     for path in files:
         try:
             entries = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).rule
-        except (ValueError, msgspec.ValidationError) as error:
+        except (ValueError, RecursionError, msgspec.ValidationError) as error:
             raise ConfigurationError(f"{path.name}: {error}") from error
         if len({entry.group for entry in entries}) > 1:
             raise ConfigurationError(f"{path.name}: holds rules of more than one group")

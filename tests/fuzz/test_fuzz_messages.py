@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -55,7 +56,7 @@ from .garbage import DEEP, MSGPACK, PLAIN, REPLIES, tries
 
 class Thing(AppState):
     count: int = 0
-    items: list[dict[str, Any]] = []
+    items: tuple[dict[str, Any], ...] = ()
     ratio: float | None = None
 
 
@@ -80,6 +81,12 @@ class OddError(AM2ZError):
 NAME = type_name(Thing)
 METADATA = ExecutionMetadata(processor_name="p", execution_id="i", session_id="s")
 
+
+def is_short(error: Exception) -> None:
+    """It quotes the beginning of what it refuses, and not a megabyte."""
+    assert len(str(error)) < 500
+
+
 # --- wire.py
 
 
@@ -89,14 +96,10 @@ def test_every_reader_of_a_value_gives_its_type_or_a_wire_error(value: Any) -> N
     kinds = {as_bytes: bytes, as_text: str, as_name: str, as_int: int, as_event_id: str,
              as_list: list, as_session: str | None}  # fmt: skip
     for read, kind in kinds.items():
-        try:
+        with contextlib.suppress(WireError):
             assert isinstance(read(value), kind)
-        except WireError:
-            pass
-    try:
+    with contextlib.suppress(WireError):
         assert as_enum(Status, value) in Status
-    except WireError:
-        pass
 
 
 WORDS = st.lists(
@@ -114,7 +117,7 @@ def test_a_message_of_an_inbox_is_read_or_refused(data: bytes) -> None:
     try:
         told = parse_inbox(data)
     except WireError as error:
-        assert len(str(error)) < 500
+        is_short(error)
         return
     assert isinstance(told, Finished | CancelOrder | LockFree)
 
@@ -131,10 +134,8 @@ FIELDS = st.dictionaries(
 @tries(100)
 @given(st.one_of(st.binary(max_size=9), st.sampled_from([b"1-1"])), FIELDS)
 def test_an_event_is_read_or_refused(event_id: bytes, fields: dict[bytes, bytes]) -> None:
-    try:
+    with contextlib.suppress(WireError):
         assert isinstance(parse_event(event_id, fields), StreamEvent)
-    except WireError:
-        pass
 
 
 class Anywhere:
@@ -204,7 +205,7 @@ def test_a_reply_that_no_script_gives_is_a_wire_error(name: str, reply: Any) -> 
     try:
         now(getattr(protocol, name)(*args, **options))
     except WireError as error:
-        assert len(str(error)) < 500
+        is_short(error)
 
 
 def test_every_method_of_the_protocol_is_fuzzed() -> None:
@@ -234,7 +235,7 @@ def test_a_job_and_an_ending_are_read_or_corrupt(data: bytes) -> None:
         try:
             assert isinstance(kind.decode(data), kind)
         except StateCorruptError as error:
-            assert len(str(error)) < 1000
+            is_short(error)
 
 
 @tries(75)
@@ -267,10 +268,8 @@ def test_a_dead_letter_can_always_be_shown(payload: bytes, body: bytes) -> None:
 @tries(100)
 @given(BYTES)
 def test_a_state_is_read_or_invalid(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ValidationError):
         assert isinstance(decode_state(Thing, data), Thing)
-    except ValidationError:
-        pass
 
 
 @tries(50)
@@ -301,10 +300,8 @@ def test_a_name_on_the_wire_reaches_states_only(name: str) -> None:
 @tries(100)
 @given(BYTES)
 def test_a_mapping_is_read_or_corrupt(data: bytes) -> None:
-    try:
+    with contextlib.suppress(StateCorruptError):
         assert isinstance(decode_mapping(data), dict)
-    except StateCorruptError:
-        pass
 
 
 # --- errors
@@ -355,10 +352,8 @@ def test_any_mapping_is_an_error_of_a_class_that_was_defined_here(data: dict[str
 @tries(100)
 @given(BYTES)
 def test_bytes_are_an_error_or_corrupt(data: bytes) -> None:
-    try:
+    with contextlib.suppress(StateCorruptError):
         assert isinstance(decode_error(data), AM2ZError)
-    except StateCorruptError:
-        pass
 
 
 def test_a_long_chain_of_causes_is_cut() -> None:

@@ -122,6 +122,11 @@ def parse_url(url: str) -> Target:
         raise ConfigurationError(f"{safe!r} is no Redis URL: it has to start with one of {known}")
     try:
         parts = urlsplit(url)
+        if (scheme != "unix" or parts.netloc) and "@" in parts.path + parts.fragment:
+            # This would be taken for a path, and shown; it may be the other half of the password.
+            raise ConfigurationError(
+                f"{safe!r} has a / or # before its @: percent-encode them in user and password"
+            )
         query = {
             name: values[0]
             for name, values in parse_qs(parts.query, keep_blank_values=True).items()
@@ -129,8 +134,9 @@ def parse_url(url: str) -> Target:
         options = _OPTIONS | (_SENTINEL_OPTIONS if scheme.endswith("+sentinel") else frozenset())
         # An option that is not known would be ignored in silence: nobody would learn of the slip.
         if unknown := sorted(query.keys() - options):
+            name = repr(unknown[0]) if unknown[0] in safe else "(hidden)"
             raise ConfigurationError(
-                f"unknown option {unknown[0]!r} in {safe!r}; known are {', '.join(sorted(options))}"
+                f"unknown option {name} in {safe!r}; known are {', '.join(sorted(options))}"
             )
         if scheme == "fake":
             db = _database(query.get("db", parts.path.strip("/")), safe)
@@ -206,7 +212,8 @@ def _database(text: str, safe: str) -> int:
         return 0
     if text.isascii() and text.isdigit():
         return int(text)
-    raise ConfigurationError(f"{text!r} in {safe!r} is no database: give a number, such as /0")
+    what = f"{text!r} in {safe!r}" if text in safe else f"what follows the server in {safe!r}"
+    raise ConfigurationError(f"{what} is no database: give a number, such as /0")
 
 
 _QUERY_PASSWORD = re.compile(r"([?&](?:sentinel_)?password=)[^&]*")
@@ -221,16 +228,16 @@ def hide_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
-    head, question, query = rest.partition("?")
-    if "@" not in head and "@" in query and "password=" not in query:
-        head, question, query = rest, "", ""
-    if not head.startswith("/"):  # a path of unix:// may hold any character
-        user_info, at, place = head.rpartition("@")
+    known = _QUERY_PASSWORD.search(rest)
+    end = known.start() if known else len(rest)
+    if not rest.startswith("/"):  # a path of unix:// may hold any character
+        # Up to the last @: whatever a parser makes of it, the password ends there or before.
+        user_info, at, place = rest[:end].rpartition("@")
         user, colon, _ = user_info.partition(":")
         if colon:
-            head = f"{user}:***{at}{place}"
-    options = _QUERY_PASSWORD.sub(r"\g<1>***", question + query)
-    return f"{scheme}://{head}{options}"
+            rest = f"{user}:***{at}{place}{rest[end:]}"
+    rest = _QUERY_PASSWORD.sub(r"\g<1>***", rest)
+    return f"{scheme}://{rest}"
 
 
 def _safe_text(error: ValueError, url: str) -> str:
