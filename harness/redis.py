@@ -107,8 +107,9 @@ def remove_namespace(url: str, namespace: str) -> int:
 
 
 def hide_password(url: str) -> str:
-    """A URL that may be shown."""
-    return re.sub(r"(?<=:)[^:@/]*(?=@)", "***", url)
+    """A URL that may be shown: up to its last @ everything may be the password."""
+    url = re.sub(r"(://[^:@/]*:).*@", r"\1***@", url)
+    return re.sub(r"([?&](?:sentinel_)?password=)[^&]*", r"\1***", url)
 
 
 def _delete(url: str, pattern: str) -> int:

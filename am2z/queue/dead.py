@@ -86,7 +86,7 @@ def _letter(buried: Buried) -> DeadLetter:
     )
     error: AM2ZError
     if not buried.body:
-        error = error_of(Why.POISON, buried.id, metadata)
+        error = error_of(buried.why or Why.POISON, buried.id, metadata)
     else:
         try:
             error = decode_error(Ending.decode(buried.body).error)

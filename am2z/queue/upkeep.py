@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 from am2z.queue.client.script import Script
 from am2z.queue.keys import Keys, encode
 from am2z.queue.library import ScriptLibrary, library
-from am2z.queue.wire import Counts, as_bytes, as_int, as_list, as_name, as_session, readable
+from am2z.queue.wire import (
+    Counts,
+    Why,
+    as_bytes,
+    as_enum,
+    as_int,
+    as_list,
+    as_name,
+    as_session,
+    readable,
+)
 
 __all__ = ["Buried", "Reclaimed", "ScriptRunner", "StateWrite", "Upkeep"]
 
@@ -50,7 +60,7 @@ class StateWrite(NamedTuple):
 
 
 class Buried(NamedTuple):
-    """A dead letter as it is kept. ``body`` is empty where the worker told none: it was poison."""
+    """A dead letter as it is kept. ``body`` is empty where no worker told one: ``why`` says why."""
 
     id: str
     failed_at: float
@@ -58,6 +68,7 @@ class Buried(NamedTuple):
     session_id: str | None
     payload: bytes
     body: bytes
+    why: Why = Why.POISON
 
 
 def ms(seconds: float) -> int:
@@ -234,7 +245,7 @@ def _counts(row: list[Any]) -> tuple[str, Counts]:
 
 
 def _buried(item: Any) -> Buried:
-    parts = as_list(item, at_least=6)
+    parts = as_list(item, at_least=7)
     return Buried(
         as_name(parts[0]),
         as_int(parts[1]) / 1000,
@@ -242,6 +253,7 @@ def _buried(item: Any) -> Buried:
         as_session(parts[3]),
         as_bytes(parts[4]),
         as_bytes(parts[5]),
+        as_enum(Why, parts[6]),
     )
 
 

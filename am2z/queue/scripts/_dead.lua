@@ -2,12 +2,12 @@
 --@include time
 --@include job
 -- Dead letters: the zset `dead` names them by the time of their end, and each is the hash x:<id> with
--- p processor, s session (absent: none), d payload, r body of the ending ('': it was poison). Bounded
+-- p processor, s session (absent: none), d payload, r body of the ending ('' where y says why). Bounded
 -- by number and by time, because nobody may ever look at them.
 local MAX_DEAD, DEAD_TTL = 1000, '604800000'
-local function bury(id, job, body)
+local function bury(id, job, body, why)
   local key = P .. 'x:' .. id
-  call('HSET', key, 'p', job.p, 'd', read_payload(id), 'r', body)
+  call('HSET', key, 'p', job.p, 'd', read_payload(id), 'r', body, 'y', why)
   if job.s ~= '' then call('HSET', key, 's', job.s) end
   call('PEXPIRE', key, DEAD_TTL)
   call('ZADD', P .. 'dead', int(now_ms()), id)

@@ -36,7 +36,7 @@ local function finish(id, job, status, why, body, ttl, data, version, fence)
   local event_id = event(kind, id, job, data, why)
 
   -- What somebody ended on purpose is no dead letter, nor is a call: its caller has the error.
-  if status == 'F' and (why == '' or why == 'poison' or why == 'corrupt') and not job.u then bury(id, job, body) end
+  if status == 'F' and (why == '' or why == 'poison' or why == 'corrupt') and not job.u then bury(id, job, body, why) end
 
   local head = id .. ' ' .. status .. ' ' .. (why == '' and '-' or why) .. ' ' .. (version or '0')
     .. ' ' .. event_id .. ' '
