@@ -162,6 +162,7 @@ def test_a_closed_server_leaves_no_process_and_no_folder(server):
     server.close()
     assert not folder.exists()
     assert not [p for p in running if _serves(p, str(folder))]
+    assert not server.is_running
 
 
 def _serves(process, folder):
@@ -169,7 +170,6 @@ def _serves(process, folder):
         return process.is_running() and folder in " ".join(process.cmdline())
     except psutil.ZombieProcess:  # another test's child that nobody has waited for yet
         return False
-    assert not server.is_running
 
 
 @needs_server
