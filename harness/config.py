@@ -54,14 +54,16 @@ class _Replay:
     """How to run a test of this session again."""
 
     def __init__(self, config: pytest.Config) -> None:
+        from harness.redis import hide_password  # noqa: PLC0415
+
         self._arguments = [
-            argument
+            hide_password(str(argument))
             for argument in config.invocation_params.args
             if not str(argument).startswith("--am2z-seed=")
         ]
         self._options = [f"--am2z-seed={config.stash[SEED]}"]
         if (redis := wanted_redis(config)) != "auto":
-            self._options.append(f"--am2z-redis={redis}")
+            self._options.append(f"--am2z-redis={hide_password(redis)}")
         self._options += [f"--am2z-runtime={s}" for s in config.getoption("--am2z-runtime")]
 
     def one(self, runtime: str, rule_id: str, nodeid: str) -> str:  # noqa: ARG002
@@ -70,4 +72,4 @@ class _Replay:
 
     def all(self) -> str:
         """See ``Replay``."""
-        return shlex.join(["pytest", *map(str, self._arguments), self._options[0]])
+        return shlex.join(["pytest", *self._arguments, self._options[0]])

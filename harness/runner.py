@@ -22,6 +22,7 @@ from harness.builtin import BUILTIN
 from harness.catalogue import load_catalogue
 from harness.lesson import leaves
 from harness.progress import Progress
+from harness.redis import hide_password
 from harness.report import Report
 from harness.selection import resolve
 from harness.servers import choose
@@ -211,5 +212,5 @@ class _Replay:
     def _command(self, specs: list[str], keyword: str | None) -> str:
         words = ["am2z", "conformance", *specs]
         words += ["-k", keyword] if keyword else []
-        words += ["--redis", self.plan.redis] if self.plan.redis else []
+        words += ["--redis", hide_password(self.plan.redis)] if self.plan.redis else []
         return shlex.join([*words, "--seed", str(self.seed)])
