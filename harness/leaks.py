@@ -26,7 +26,9 @@ _FD_FOLDERS = (Path("/proc/self/fd"), Path("/dev/fd"))
 class ProcessSnapshot:
     """The threads, descriptors and children of this process at one moment."""
 
-    threads: set[threading.Thread] = field(default_factory=lambda: set(threading.enumerate()))
+    threads: set[threading.Thread] = field(
+        default_factory=lambda: _threads()  # noqa: PLW0108 - defined below
+    )
     descriptors: dict[int, str] = field(
         default_factory=lambda: _descriptors()  # noqa: PLW0108 - defined below
     )
@@ -50,11 +52,7 @@ class ProcessSnapshot:
         return found
 
     def _compare(self) -> list[str]:
-        found = [
-            f"thread {thread.name!r} still runs"
-            for thread in threading.enumerate()
-            if thread not in self.threads and not _IDLE_TRIO_THREAD.fullmatch(thread.name)
-        ]
+        found = [f"thread {thread.name!r} still runs" for thread in _threads() - self.threads]
         found += [
             f"{'socket' if target.startswith('socket') else 'descriptor'} {fd} is still open "
             f"({target})"
@@ -94,6 +92,13 @@ def where_tasks_are() -> list[str]:
         if places:
             lines.append(f"  {task.name}: {' > '.join(places[-4:])}")
     return lines
+
+
+def _threads() -> set[threading.Thread]:
+    # An idle thread of trio's is not one that was there before: it takes the next job, and keeps it.
+    return {
+        thread for thread in threading.enumerate() if not _IDLE_TRIO_THREAD.fullmatch(thread.name)
+    }
 
 
 def _descriptors() -> dict[int, str]:

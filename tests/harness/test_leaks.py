@@ -20,6 +20,13 @@ from tests.harness.conftest import make_local
 from tests.harness.test_kit import count_once, count_wrongly
 
 
+async def start_idle_threads(number):
+    together = threading.Barrier(max(1, number))
+    async with trio.open_nursery() as nursery:
+        for _ in range(number):
+            nursery.start_soon(trio.to_thread.run_sync, together.wait)
+
+
 def leaving(leak):
     """A maker of runtimes that leave something behind when they are closed."""
 
@@ -66,7 +73,10 @@ def test_an_idle_thread_of_trio_is_no_leak(check):
     assert check(body).status is Status.PASS
 
 
-def test_a_busy_thread_of_trio_is_a_leak(check, hurry):
+@pytest.mark.parametrize("idle", [0, 2])
+def test_a_busy_thread_of_trio_is_a_leak(check, hurry, idle):
+    """Also where the thread was there before, idle."""
+    trio.run(start_idle_threads, idle)
     begun, done = threading.Event(), threading.Event()
 
     def work():
