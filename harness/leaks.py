@@ -95,7 +95,7 @@ def where_tasks_are() -> list[str]:
 
 
 def _threads() -> set[threading.Thread]:
-    # An idle thread of trio's is not one that was there before: it takes the next job, and keeps it.
+    # An idle thread of trio's does not count as there before: it takes the next job, and keeps it.
     return {
         thread for thread in threading.enumerate() if not _IDLE_TRIO_THREAD.fullmatch(thread.name)
     }
