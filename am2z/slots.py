@@ -8,6 +8,7 @@ back go before those who have not begun, so that what is under way is finished f
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -52,20 +53,23 @@ class Slots:
         self._lines: dict[str, _Line] = {}
         self._resuming: deque[tuple[int, Slot]] = deque()
         self._ticket = 0
-        self._freed = trio.lowlevel.ParkingLot()
+        self.on_room: list[Callable[[], None]] = []
+        """Called when a slot is free for somebody new."""
+        self.promised = 0
+        """Slots that are kept for what is being claimed."""
+
+    @property
+    def free(self) -> int:
+        """How many more executions could begin now: none while one that has begun waits."""
+        return 0 if self._somebody_resumes() else self.total - self.active - self.promised
 
     def room(self, processor: Processor[Any]) -> int:
         """How many more executions of a processor could begin now."""
-        free = self.total - self.active
+        free = self.total - self.active - self.promised
         limit = processor.queue.concurrency
         if limit is None:
             return free
         return min(free, limit - self._line(processor).active)
-
-    async def wait_for_room(self) -> None:
-        """Return when a slot is free and nobody who has begun waits for it."""
-        while self.active >= self.total or self._somebody_resumes():
-            await self._freed.park()
 
     def _somebody_resumes(self) -> bool:
         """Whether one who has begun waits for nothing but a free slot.
@@ -123,8 +127,9 @@ class Slots:
         while self.active < self.total and (slot := self._next()) is not None:
             self._grant(slot)
             slot.wake()
-        if self.active < self.total and not self._somebody_resumes():
-            self._freed.unpark_all()
+        if self.free > 0:
+            for hook in self.on_room:
+                hook()
 
     def _next(self) -> Slot | None:
         for entry in self._resuming:

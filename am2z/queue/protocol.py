@@ -43,7 +43,16 @@ from am2z.queue.wire import (
 
 _log = logging.getLogger("am2z.replies")
 
-__all__ = ["Parent", "Protocol", "Reclaimed", "ScriptRunner", "StateWrite", "WireError"]
+__all__ = [
+    "Parent",
+    "Protocol",
+    "Reclaimed",
+    "Report",
+    "ScriptRunner",
+    "StateWrite",
+    "Submission",
+    "WireError",
+]
 
 MOST_AT_ONCE = 1000
 """The most executions that one claim may ask for: Lua cannot pass many more arguments at once."""
@@ -55,6 +64,63 @@ class Parent(NamedTuple):
     id: str
     fence: int
     call_hash: str
+
+
+class Submission(NamedTuple):
+    """An execution to be accepted; see ``Protocol.enqueue``."""
+
+    execution_id: str
+    processor: str
+    payload: bytes
+    session_id: str | None = None
+    delay: float = 0.0
+    at: float | None = None
+    max_deliveries: int = 3
+    reply_to: str | None = None
+    need_served: bool = False
+    parent: Parent | None = None
+
+    def args(self) -> tuple[Arg, ...]:
+        """The arguments that the script takes for it."""
+        parent = self.parent
+        return (
+            encode(self.execution_id),
+            encode(self.processor),
+            _group(self.session_id),
+            self.payload,
+            ms(self.delay) if self.at is None else f"@{ms(self.at)}",
+            self.max_deliveries,
+            "" if self.reply_to is None else encode(self.reply_to),
+            int(self.need_served),
+            *(("", "", "") if parent is None else (encode(parent.id), *parent[1:])),
+        )
+
+
+class Report(NamedTuple):
+    """The end of a run; ``state`` is committed with it, if the execution runs in a session."""
+
+    execution_id: str
+    fence: int
+    success: bool
+    body: bytes
+    event_data: bytes = b""
+    state: StateWrite | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it sends."""
+        return len(self.body) + (0 if self.state is None else len(self.state.data))
+
+    def args(self) -> tuple[Arg, ...]:
+        """The arguments that the scripts take for it."""
+        return (
+            encode(self.execution_id),
+            self.fence,
+            Status.DONE.value if self.success else Status.FAILED.value,
+            self.body,
+            self.event_data,
+            *(("", "", "", "") if self.state is None else self.state.args()),
+        )
 
 
 class Protocol(Upkeep):
@@ -95,55 +161,51 @@ class Protocol(Upkeep):
         ``reply_to`` is the runtime whose inbox gets the result. ``max_queue`` (0: no limit) refuses
         it when so many wait for the processor; ``need_served`` when no living runtime serves it.
         """
-        above: tuple[Arg, ...] = ("", "", "")
-        if parent is not None:
-            above = (encode(parent.id), parent.fence, parent.call_hash)
-        reply = as_list(
-            await self._run(
-                "enqueue",
-                encode(execution_id),
-                encode(processor),
-                _group(session_id),
-                payload,
-                ms(delay) if at is None else f"@{ms(at)}",
-                max_deliveries,
-                "" if reply_to is None else encode(reply_to),
-                max_queue,
-                int(need_served),
-                *above,
-                idempotent=True,
-            ),
-            at_least=1,
-        )
-        answer = as_enum(EnqueueAnswer, reply[0])
-        if answer in (EnqueueAnswer.OK, EnqueueAnswer.FULL):
-            return Enqueued(answer, as_int(as_list(reply, at_least=2)[1]))
-        if answer is EnqueueAnswer.FINISHED:
-            return Enqueued(answer, finished=parse_finished(as_list(reply, at_least=2)[1]))
-        return Enqueued(answer)
+        submission = Submission(
+            execution_id, processor, payload, session_id, delay, at, max_deliveries, reply_to,
+            need_served, parent,
+        )  # fmt: skip
+        return (await self.enqueue_many([submission], max_queue=max_queue))[0]
+
+    async def enqueue_many(
+        self, submissions: Sequence[Submission], *, max_queue: int = 0
+    ) -> list[Enqueued]:
+        """Accept several executions in one step; the answers in order. See ``enqueue``."""
+        args: list[Arg] = [max_queue]
+        for submission in submissions:
+            args += submission.args()
+        reply = await self._run("enqueue", *args, idempotent=True)
+        return [_enqueued(item) for item in as_list(reply, exactly=len(submissions))]
 
     async def claim(
-        self, runtime_id: str, wants: Iterable[tuple[str, int]], *, total: int, lease: float
+        self,
+        runtime_id: str,
+        wants: Sequence[tuple[str, int]],
+        *,
+        total: int,
+        lease: float,
+        reports: Sequence[Report] = (),
     ) -> Claims:
-        """Take at most ``total`` executions, of each processor at most so many, under leases.
+        """Report the ends of runs, and take at most ``total`` executions under leases.
 
-        ``wants`` is in order of preference. Ask for no more than is started at once.
+        ``wants`` names the processors in order of preference, each with the most to take of it. Ask
+        for no more than is started at once. The reports may be sent again, the claim must not.
         """
-        args: list[Arg] = []
+        args: list[Arg] = [
+            encode(runtime_id),
+            ms(lease),
+            self._result_ttl,
+            min(total, MOST_AT_ONCE),
+        ]
+        args.append(len(wants))
         for processor, most in wants:
             args += (encode(processor), most)
-        reply = as_list(
-            await self._run(
-                "claim",
-                encode(runtime_id),
-                ms(lease),
-                self._result_ttl,
-                min(total, MOST_AT_ONCE),
-                *args,
-            ),
-            at_least=1,
+        for report in reports:
+            args += report.args()
+        reply = as_list(await self._run("claim", *args), at_least=2)
+        return Claims(
+            readable(reply[2:], _claimed), seconds(reply[1]), _all_acked(reply[0], len(reports))
         )
-        return Claims(readable(reply[1:], _claimed), seconds(reply[0]))
 
     async def heartbeat(self, held: Iterable[tuple[str, int]], lease: float) -> list[str]:
         """Renew the leases of what is held, as ``(id, fence)``; gives the ids that are lost."""
@@ -163,25 +225,16 @@ class Protocol(Upkeep):
         event_data: bytes = b"",
         state: StateWrite | None = None,
     ) -> Acked:
-        """Report the end of a run; ``state`` is committed with it, if it runs in a session."""
-        reply = as_list(
-            await self._run(
-                "ack",
-                encode(execution_id),
-                fence,
-                Status.DONE.value if success else Status.FAILED.value,
-                body,
-                self._result_ttl,
-                event_data,
-                *(() if state is None else state.args()),
-                idempotent=True,
-            ),
-            at_least=1,
-        )
-        answer = as_enum(AckAnswer, reply[0])
-        if answer in (AckAnswer.OK, AckAnswer.ALREADY):
-            return Acked(answer, as_int(as_list(reply, at_least=2)[1]))
-        return Acked(answer)
+        """Report the end of one run; see ``Report``."""
+        report = Report(execution_id, fence, success, body, event_data, state)
+        return (await self.ack_many([report]))[0]
+
+    async def ack_many(self, reports: Sequence[Report]) -> list[Acked]:
+        """Report the ends of runs, where nothing is to be claimed with it; the answers in order."""
+        args: list[Arg] = [self._result_ttl]
+        for report in reports:
+            args += report.args()
+        return _all_acked(await self._run("ack", *args, idempotent=True), len(reports))
 
     async def nack(
         self,
@@ -249,6 +302,25 @@ class Protocol(Upkeep):
 
 def _group(session_id: str | None) -> str:
     return "" if session_id is None else encode(session_id)
+
+
+def _enqueued(item: object) -> Enqueued:
+    reply = as_list(item, at_least=1)
+    answer = as_enum(EnqueueAnswer, reply[0])
+    if answer in (EnqueueAnswer.OK, EnqueueAnswer.FULL):
+        return Enqueued(answer, as_int(as_list(reply, at_least=2)[1]))
+    if answer is EnqueueAnswer.FINISHED:
+        return Enqueued(answer, finished=parse_finished(as_list(reply, at_least=2)[1]))
+    return Enqueued(answer)
+
+
+def _all_acked(reply: object, expected: int) -> list[Acked]:
+    return [_acked(word) for word in as_list(reply, exactly=expected)]
+
+
+def _acked(word: object) -> Acked:
+    answer, _, version = as_bytes(word).partition(b" ")
+    return Acked(as_enum(AckAnswer, answer), as_int(version) if version else 0)
 
 
 def _claimed(item: object) -> Claimed:

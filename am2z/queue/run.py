@@ -21,7 +21,7 @@ from am2z.queue.handle import QueueHandle
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
 from am2z.queue.outbox import Outbox
 from am2z.queue.payload import Ending, Job, call_hash
-from am2z.queue.protocol import Parent, StateWrite
+from am2z.queue.protocol import Parent, Report, StateWrite
 from am2z.queue.stream import pack_event, pack_failure
 from am2z.queue.wire import Claimed
 from am2z.result import ExecutionMetadata, ProcessorResult
@@ -48,19 +48,22 @@ class Run:
         claimed: Claimed,
         processor: Processor[Any],
         slot: Slot,
-        outbox: Outbox,
+        nursery: trio.Nursery,
         on_call: Callable[[Slot], None],
     ) -> None:
         self.emitter = emitter
         self.claimed = claimed
         self.slot = slot
+        self.report: Report | None = None
+        """How it ended, for Redis; ``None`` while it runs, and where there is nothing to tell."""
         # Shielded: a worker that ends gives back what it holds, one by one. So a call that is
         # cancelled knows whether its execution goes to another worker or only lost patience.
         self.scope = trio.CancelScope(shield=True)
         self._node = node
         self._dispatch = dispatch
         self._processor = processor
-        self._outbox = outbox
+        self._nursery = nursery
+        self._outbox: Outbox | None = None
         self._on_call = on_call
         self._is_lost = False
         self._progress = 0.0
@@ -89,13 +92,13 @@ class Run:
             state = decode_named_state(job.type_name, job.data, self._processor.state_type)
         except AM2ZError as error:
             metadata = self._context(None).metadata
-            await self._report(Outcome(None, error), None, metadata, commits=False)
+            await self._end(Outcome(None, error), None, metadata, commits=False)
             return
         ctx = self._context(job)
         outcome = await attempt(self._processor, state, ctx)
         data = outcome.seal(self._node.config.max_payload_bytes)
         commits = self.claimed.session_id is not None and job.depth == 0
-        await self._report(outcome, data, ctx.metadata, commits=commits)
+        await self._end(outcome, data, ctx.metadata, commits=commits)
 
     def _context(self, job: Job | None) -> Context:
         claimed, processor = self.claimed, self._processor
@@ -118,7 +121,7 @@ class Run:
 
     # --- the end of an attempt
 
-    async def _report(
+    async def _end(
         self,
         outcome: Outcome[Any],
         data: bytes | None,
@@ -126,8 +129,9 @@ class Run:
         *,
         commits: bool,
     ) -> None:
-        claimed, protocol = self.claimed, self._node.protocol
-        await self._outbox.flush()
+        claimed = self.claimed
+        if self._outbox is not None:
+            await self._outbox.flush()
         if data is not None:
             assert outcome.state is not None
             write = None
@@ -137,27 +141,22 @@ class Run:
                 write = StateWrite(data, checksum(data), name, ttl)
             ending = Ending.of(outcome, data, metadata, self._progress).encode()
             told = pack_event({"execution_time": outcome.elapsed})
-            await self._insist(
-                lambda: protocol.ack(
-                    claimed.id, claimed.fence, success=True, body=ending, event_data=told,
-                    state=write,
-                )
-            )  # fmt: skip
+            self.report = Report(
+                claimed.id, claimed.fence, success=True, body=ending, event_data=told, state=write
+            )
             return
         delay = await outcome.next_delay(self._processor, claimed.attempt)
         assert outcome.error is not None
         if delay is None:
             ending = Ending.of(outcome, None, metadata, self._progress).encode()
             told = pack_failure(outcome.error)
-            await self._insist(
-                lambda: protocol.ack(
-                    claimed.id, claimed.fence, success=False, body=ending, event_data=told
-                )
+            self.report = Report(
+                claimed.id, claimed.fence, success=False, body=ending, event_data=told
             )
         else:
             told = pack_failure(outcome.error, delay=delay)
             await self._insist(
-                lambda: protocol.nack(
+                lambda: self._node.protocol.nack(
                     claimed.id, claimed.fence, retry=True, delay=delay, event_data=told
                 )
             )
@@ -232,6 +231,8 @@ class Run:
         self, kind: str, data: bytes, *, name: str = "", progress: float | None = None
     ) -> Delivery:
         claimed, protocol = self.claimed, self._node.protocol
+        if self._outbox is None:
+            self._outbox = Outbox(self._node, self._nursery)
         return self._outbox.put(
             lambda: protocol.emit(
                 claimed.id, claimed.fence, kind, data, name=name, progress=progress

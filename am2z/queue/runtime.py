@@ -37,6 +37,7 @@ from am2z.queue.worker import Worker
 from am2z.resources import ResourceLimits
 from am2z.result import ProcessorResult
 from am2z.runtime import ProcessorRef
+from am2z.slots import Slots
 from am2z.state import StateT
 from am2z.stats import QueueStats, RuntimeStats
 
@@ -207,7 +208,8 @@ class QueueRuntime(BaseRuntime):
         )
         worker = None
         if self._role != "client":
-            worker = Worker(node, self._registry, leases, dispatch, emitter=self)
+            slots = Slots(self.config.concurrency)
+            worker = Worker(node, self._registry, slots, leases, dispatch, emitter=self)
         async with trio.open_nursery() as nursery:
             parts = _Parts(
                 node, inbox, events, Outbox(node, nursery), maintenance, dispatch, worker

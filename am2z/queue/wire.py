@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -153,10 +153,14 @@ class Claimed(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """What a claim got; ``next_due``: seconds until the next delayed one is due, None without."""
+    """What a claim got; ``next_due``: seconds until the next delayed one is due, None without.
+
+    ``acked`` answers the reports that came with it, in order.
+    """
 
     items: list[Claimed]
     next_due: float | None
+    acked: Sequence[Acked] = ()
 
 
 class Acked(NamedTuple):
@@ -343,8 +347,15 @@ def as_enum(kind: type[_EnumT], value: Any) -> _EnumT:
         raise WireError(f"{value!r:.80} is no {kind.__name__}") from error
 
 
-def as_list(value: Any, multiple_of: int = 1, at_least: int = 0) -> list[Any]:
+def as_list(
+    value: Any, multiple_of: int = 1, at_least: int = 0, exactly: int | None = None
+) -> list[Any]:
     """A list of so many elements. Raises ``WireError``."""
-    if isinstance(value, list) and len(value) >= at_least and len(value) % multiple_of == 0:
+    if (
+        isinstance(value, list)
+        and len(value) >= at_least
+        and len(value) % multiple_of == 0
+        and exactly in (None, len(value))
+    ):
         return value
     raise WireError(f"expected a list, Redis answered {value!r:.80}")

@@ -1,9 +1,14 @@
-"""Claims executions while there are slots for them, and runs each in a task of its own."""
+"""Claims executions while there are slots for them, and runs each in a task of its own.
+
+A worker talks to Redis in turns: one exchange reports what has ended and takes as much again. While
+it is under way, others end; so the busier a worker is, the more it does in one turn.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,11 +16,11 @@ import trio
 
 from am2z.context import RuntimeEmitter
 from am2z.processor import Processor
+from am2z.queue.bell import Bell
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
-from am2z.queue.outbox import Outbox
 from am2z.queue.run import Run
 from am2z.queue.wire import Claimed, Claims
 from am2z.registry import Registry
@@ -25,10 +30,14 @@ __all__ = ["Worker"]
 
 _log = logging.getLogger("am2z.worker")
 
-LAST_CLAIM = 2.0
-"""How long a worker that is cancelled waits for the answer to its last claim, in seconds."""
+LAST_TURN = 2.0
+"""How long a worker that is cancelled waits for the answer to its last turn, in seconds."""
 IDLE = 2.0
 """Seconds for which an idle worker waits for a token before it looks by itself."""
+MOST_AT_ONCE = 128
+"""So many executions are taken in one turn, and as many reported: Redis serves others meanwhile."""
+MOST_BYTES = 1024 * 1024
+"""With so many bytes of results a turn is full."""
 
 
 class Worker:
@@ -38,23 +47,28 @@ class Worker:
         self,
         node: Node,
         registry: Registry,
+        slots: Slots,
         leases: Leases,
         dispatch: Dispatch,
         emitter: RuntimeEmitter,
     ) -> None:
-        self.slots = Slots(node.config.concurrency)
+        self._slots = slots
         self._node = node
         self._dispatch = dispatch
         self._emitter = emitter
         self._registry = registry
         self._leases = leases
         self._runs: dict[int, Run] = {}  # by fence
+        self._ended: deque[Run] = deque()  # with a report that Redis has not heard yet
         self._needed: Callable[[], bool] | None = None
-        self._turn = 0
+        self._rotation = 0
         self._is_leaving = False
-        self._look = False
+        self._may_find_work = True
+        self._to_do = Bell()
+        self._out_of_work = Bell()
+        self._idle_for = IDLE
         self._idle_scope: trio.CancelScope | None = None
-        self._claim_scope: trio.CancelScope | None = None
+        self._turn_scope: trio.CancelScope | None = None
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
@@ -64,30 +78,26 @@ class Worker:
 
     def look_again(self) -> None:
         """What may be claimed has changed: do not sleep on."""
-        self._look = True
+        self._may_find_work = True
+        self._to_do.ring()
         if self._idle_scope is not None:
             self._idle_scope.cancel()
-        self._changed.unpark_all()
 
     async def run(self) -> None:
         """Claim and run until cancelled. What is held then is given back."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave_with_us)
-            while True:
-                await trio.lowlevel.checkpoint_if_cancelled()
-                await self.slots.wait_for_room()
-                self._look = False
-                wants = self._wants()
-                if not wants:
-                    await self._changed.park()
-                    continue
-                try:
-                    next_due = await self._claim(wants, nursery)
-                    if next_due is not None and not self._look:
-                        await self._wait_for_work(wants, next_due)
-                except RECOVERABLE as error:
-                    _log.warning("work could not be claimed: %s", error)
-                    await trio.sleep(RETRY_PAUSE)
+        self._slots.on_room.append(self._to_do.ring)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._leave_with_us)
+                nursery.start_soon(self._wait_for_work)
+                self._to_do.ring()
+                while True:
+                    await self._to_do.wait()
+                    while await self._take_turn(nursery):
+                        pass
+        finally:
+            self._slots.on_room.remove(self._to_do.ring)
+            await self._report_the_rest()
 
     async def _leave_with_us(self) -> None:
         """Is cancelled with the worker: then what it holds goes back."""
@@ -95,8 +105,8 @@ class Worker:
             await trio.sleep_forever()
         finally:
             self.give_back()
-            if self._claim_scope is not None:
-                self._claim_scope.deadline = trio.current_time() + LAST_CLAIM
+            if self._turn_scope is not None:
+                self._turn_scope.deadline = trio.current_time() + LAST_TURN
 
     def claim_only_while(self, needed: Callable[[], bool]) -> None:
         """From now on, claim only while somebody needs it here: we are about to stop."""
@@ -105,7 +115,7 @@ class Worker:
 
     async def drained(self) -> None:
         """Return when nothing is held any more."""
-        while self._runs or self._claim_scope is not None:
+        while self._runs or self._turn_scope is not None:
             await self._changed.park()
 
     def give_back(self) -> None:
@@ -114,54 +124,124 @@ class Worker:
         for run in list(self._runs.values()):
             run.give_back()
 
+    # --- turns
+
+    async def _take_turn(self, nursery: trio.Nursery) -> bool:
+        """Report what has ended and claim what there is room for; whether there was either."""
+        room = min(self._slots.free, MOST_AT_ONCE) if self._may_find_work else 0
+        wants = self._wants() if room > 0 else []
+        ended = self._next_ended()
+        if not (wants or ended):
+            return False
+        try:
+            claims = await self._exchange(ended, wants, room)
+        except RECOVERABLE as error:
+            _log.warning("work could not be claimed or reported: %s", error)
+            await trio.sleep(RETRY_PAUSE)
+            return True
+        for run, _ in zip(ended, claims.acked, strict=True):
+            self._ended.popleft()
+            self._forget(run)
+        for claimed in claims.items:
+            self._begin(claimed, nursery)
+        if wants and len(claims.items) < room:
+            self._idle_for = IDLE if claims.next_due is None else min(IDLE, claims.next_due)
+            self._may_find_work = False
+            self._out_of_work.ring()
+        return True
+
+    async def _exchange(
+        self, ended: Sequence[Run], wants: Sequence[tuple[str, int]], room: int
+    ) -> Claims:
+        node = self._node
+        reports = [run.report for run in ended if run.report is not None]
+        # Shielded: what Redis has given us while we are cancelled must be known, to go back.
+        self._turn_scope = trio.CancelScope(shield=True)
+        if self._is_leaving:
+            self._turn_scope.deadline = trio.current_time() + LAST_TURN
+        with self._turn_scope:
+            try:
+                if not wants:
+                    return Claims([], None, await node.protocol.ack_many(reports))
+                self._slots.promised += room
+                try:
+                    return await node.protocol.claim(
+                        node.runtime_id,
+                        wants,
+                        total=room,
+                        lease=node.config.lease,
+                        reports=reports,
+                    )
+                finally:
+                    self._slots.promised -= room
+            finally:
+                self._turn_scope = None
+                if self._needed is not None:
+                    self._changed.unpark_all()
+        await trio.lowlevel.checkpoint()  # raises: only a cancelled worker comes here
+        raise AssertionError("unreachable")
+
+    def _next_ended(self) -> list[Run]:
+        """The runs to report next, as many as go into one turn."""
+        if len(self._ended) <= 1:
+            return list(self._ended)
+        chosen, size = [], 0
+        for run in self._ended:
+            if len(chosen) >= MOST_AT_ONCE or size >= MOST_BYTES:
+                break
+            chosen.append(run)
+            size += run.report.size if run.report is not None else 0
+        return chosen
+
     def _wants(self) -> list[tuple[str, int]]:
         """What to claim, best first: by priority, and in turn among equals."""
         if self._is_leaving:
             return []
         if self._needed is not None and not self._needed():
             return []
-        self._turn += 1
+        self._rotation += 1
         ranked = sorted(self._registry.all(), key=_priority)
         wants: list[tuple[str, int]] = []
         for _, equals in groupby(ranked, key=_priority):
             group = list(equals)
-            first = self._turn % len(group)
+            first = self._rotation % len(group)
             for processor in group[first:] + group[:first]:
-                room = self.slots.room(processor)
+                room = self._slots.room(processor)
                 if room > 0:
                     wants.append((processor.name, room))
         return wants
 
-    async def _claim(self, wants: list[tuple[str, int]], nursery: trio.Nursery) -> float | None:
-        """Claim what there is room for. Without work: how long to wait for some, at most."""
-        node = self._node
-        room = self.slots.total - self.slots.active
-        claims = Claims([], None)
-        # Shielded: what Redis has given us while we are cancelled must be known, to go back.
-        self._claim_scope = trio.CancelScope(shield=True)
-        with self._claim_scope:
+    async def _wait_for_work(self) -> None:
+        """Whenever a claim found too little: block until somebody says that there is work."""
+        while True:
+            await self._out_of_work.wait()
+            wants = [] if self._may_find_work else self._wants()
+            if not wants:
+                continue
+            prefix = self._node.key("wake:")
+            keys = [prefix + encode(name) for name, _ in wants]
+            # Redis ends waits in steps of 100 ms, too coarse for a short back-off: so do we.
+            deadline = trio.current_time() + self._idle_for
             try:
-                claims = await node.protocol.claim(
-                    node.runtime_id, wants, total=room, lease=node.config.lease
-                )
+                with trio.CancelScope(deadline=deadline) as self._idle_scope:
+                    await self._node.client.block("BLPOP", *keys, IDLE, timeout=IDLE)
+            except RECOVERABLE as error:
+                _log.warning("news of work could not be read: %s", error)
+                await trio.sleep(RETRY_PAUSE)
             finally:
-                self._claim_scope = None
-                if self._needed is not None:
-                    self._changed.unpark_all()
-        for claimed in claims.items:
-            self._begin(claimed, nursery)
-        if claims.items:
-            return None
-        return IDLE if claims.next_due is None else min(IDLE, claims.next_due)
+                self._idle_scope = None
+            self._may_find_work = True
+            self._to_do.ring()
+
+    # --- runs
 
     def _begin(self, claimed: Claimed, nursery: trio.Nursery) -> None:
         processor = self._registry.find(claimed.processor)
         if processor is None:  # unregistered while the claim was under way
             nursery.start_soon(self._decline, claimed)
             return
-        slot = Slot(self.slots, processor)
+        slot = Slot(self._slots, processor)
         slot.try_acquire()  # the room was there when we asked; if it is gone, the run waits for it
-        outbox = Outbox(self._node, nursery)
         run = Run(
             self._node,
             self._dispatch,
@@ -169,7 +249,7 @@ class Worker:
             claimed,
             processor,
             slot,
-            outbox,
+            nursery,
             self._called,
         )
         self._runs[claimed.fence] = run
@@ -178,19 +258,39 @@ class Worker:
         self._leases.hold(claimed.id, claimed.fence, run.lose)
         if self._is_leaving:
             run.give_back()
-        nursery.start_soon(self._run_one, run, name=f"execution {claimed.id}")
+        nursery.start_soon(self._run_one, run, name=claimed.id)
 
     async def _run_one(self, run: Run) -> None:
         try:
             await run.run()
         finally:
+            if run.report is None:
+                self._forget(run)
+            else:
+                self._ended.append(run)
+                self._to_do.ring()
             run.slot.release()
-            self._leases.drop(run.claimed.id, run.claimed.fence)
-            del self._runs[run.claimed.fence]
             if run.slot.line.options.concurrency is not None:
                 self.look_again()  # work that its limit kept back may be claimed now
-            else:
-                self._changed.unpark_all()
+
+    def _forget(self, run: Run) -> None:
+        """Nothing of this run is ours any more."""
+        self._leases.drop(run.claimed.id, run.claimed.fence)
+        del self._runs[run.claimed.fence]
+        self._changed.unpark_all()
+
+    async def _report_the_rest(self) -> None:
+        """The worker was cancelled: what has ended all the same is reported, for a bounded time."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_TURN):
+            try:
+                while ended := self._next_ended():
+                    await self._exchange(ended, (), 0)
+                    for run in ended:
+                        self._ended.popleft()
+                        self._forget(run)
+            except RECOVERABLE as error:
+                # Their leases end soon, and then another worker runs them again.
+                _log.warning("%d ends could not be reported: %s", len(self._ended), error)
 
     def _called(self, slot: Slot) -> None:
         """A run waits for one that it called, and its slot is free."""
@@ -202,16 +302,6 @@ class Worker:
             await self._node.protocol.nack(claimed.id, claimed.fence, retry=False)
         except RECOVERABLE as error:
             _log.warning("%s could not be given back: %s", claimed.id, error)
-
-    async def _wait_for_work(self, wants: list[tuple[str, int]], timeout: float) -> None:
-        """Block until somebody says that there is work, or it is time to look anyway."""
-        prefix = self._node.key("wake:")
-        keys = [prefix + encode(name) for name, _ in wants]
-        # Redis ends waits in steps of 100 ms, too coarse for a short back-off: we end it ourselves.
-        deadline = trio.current_time() + timeout
-        with trio.CancelScope(deadline=deadline) as self._idle_scope:
-            await self._node.client.block("BLPOP", *keys, IDLE, timeout=IDLE)
-        self._idle_scope = None
 
 
 def _priority(processor: Processor[Any]) -> int:

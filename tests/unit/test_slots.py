@@ -174,23 +174,24 @@ async def test_who_holds_a_slot_gets_no_second_one() -> None:
 
 
 @pytest.mark.trio
-async def test_wait_for_room_returns_when_a_slot_is_free_for_somebody_new() -> None:
+async def test_room_for_somebody_new_is_told_when_nobody_waits_to_go_on() -> None:
     slots = Slots(1)
-    told: list[str] = []
-
-    async def wait() -> None:
-        await slots.wait_for_room()
-        told.append("room")
-
+    told: list[int] = []
     async with trio.open_nursery() as nursery:
         line = Line(slots, nursery)
         await line.add("1", A)
-        nursery.start_soon(wait)
+        slots.on_room.append(lambda: told.append(slots.free))
         await line.add("back", A, resuming=True)
         await line.end("1")
-        assert told == []  # the slot was for the one that came back
+        assert told == []
         await line.end("back")
-        assert told == ["room"]
+    assert told == [1]
+
+
+def test_slots_that_are_promised_are_not_free() -> None:
+    slots = Slots(3)
+    slots.promised += 2
+    assert (slots.free, slots.room(A)) == (1, 1)
 
 
 # Lending

@@ -8,21 +8,15 @@
 local budget = 1000  -- children that one script may cancel; see cancel_children
 local ended = 0      -- executions that this script finished
 
--- A runtime that is alive renews its inbox; that of a dead one goes after ten minutes.
-local function post(runtime, text)
-  local inbox = P .. 'in:' .. runtime
-  if call('RPUSH', inbox, text) == 1 then call('PEXPIRE', inbox, '600000') end
-end
-
 local cancel_children
 
--- Ends an execution for good, wherever it is. A waiting one must be out of its list already (evict does
+-- Ends an execution for good, wherever it is; settle() completes that. A waiting one must be out of its list already (evict does
 -- that). why is '' for what its worker reports; version and fence are given by ack only, so a worker
 -- that was away can never take an end that others made for its own.
 local function finish(id, job, status, why, body, ttl, data, version, fence)
   local was, group = job.t, job.s
   ended = ended + 1
-  if was == 'a' then call('ZREM', P .. 'leases', id)
+  if was == 'a' then unleased[#unleased + 1] = id
   elseif was == 'y' then call('ZREM', P .. 'delayed', id) end
   if group ~= '' then
     if was == 'a' then call('SREM', P .. 'sj:' .. group, id)

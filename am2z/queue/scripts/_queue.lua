@@ -5,11 +5,12 @@
 -- Invariant: a group is in the ring exactly once while its list is not empty.
 -- A list may hold ids that wait no longer (cancelled) and blanks; a claim skips both.
 
--- Wakes one worker that is blocked on wake:<proc>. Tokens carry no data, so losing some is harmless.
-local function wake(proc)
-  local key = P .. 'wake:' .. proc
-  local n = call('LPUSH', key, '1')
-  if n == 1 then call('PEXPIRE', key, '600000') elseif n > 64 then call('LTRIM', key, '0', '63') end
+-- Wakes a worker that is blocked on wake:<proc>, or several. Tokens carry no data, so losing some is
+-- harmless.
+local function wake(proc, several)
+  local key, tokens, n = P .. 'wake:' .. proc, math.min(several or 1, 64), 0
+  for _ = 1, tokens do n = call('LPUSH', key, '1') end
+  if n == tokens then call('PEXPIRE', key, '600000') elseif n > 64 then call('LTRIM', key, '0', '63') end
 end
 
 local function push(proc, group, id, front)

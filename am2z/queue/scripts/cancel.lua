@@ -10,4 +10,4 @@ if not job then
   return not past and 'absent' or past.why == ARGV[3] and 'ok' or 'finished'
 end
 evict(id, job, ARGV[3], ARGV[2])
-return 'ok'
+return settle('ok')

@@ -1,11 +1,11 @@
--- Hands waiting executions to a worker, each under a lease and a fence of its own. Delayed ones that are
--- due are promoted first; of each processor the sessions take turns; work of stopped sessions and of
--- parents that are gone is finished on the way.
+-- One turn of a worker: reports how runs ended, and takes as much again. It gets waiting executions, each
+-- under a lease and a fence of its own. Delayed ones that are due are promoted first; of each processor
+-- the sessions take turns; work of stopped sessions and of parents that are gone is finished on the way.
 -- KEYS  prefix
--- ARGV  runtime lease_ms result_ttl_ms total processor max [processor max …] (in order of preference)
--- Answers {ms until the next delayed one is due or -1,
+-- ARGV  runtime lease_ms result_ttl_ms total wanted {processor max} … (as many as wanted, in order of
+--       preference) {report} … (see _ack.lua)
+-- Answers {{one word for each report}, ms until the next delayed one is due or -1,
 --       {id, fence, attempt, deliveries, processor, group, payload} …}
---@include base
 --@include time
 --@include event
 --@include count
@@ -13,16 +13,21 @@
 --@include fence
 --@include session
 --@include job
-local runtime, total = ARGV[1], tonumber(ARGV[4])
+local runtime, total, wants = ARGV[1], tonumber(ARGV[4]), 5 + 2 * tonumber(ARGV[5])
 local expiry = int(now_ms() + tonumber(ARGV[2]))
-local answer, leases = {-1}, {'ZADD', P .. 'leases'}
+local answer, leases = {{}, -1}, {'ZADD', P .. 'leases'}
 local taken, looks = 0, 1000  -- a script skips only so many ids that wait no longer
 local fence
+
+if ARGV[wants + 1] then
+  --@include ack
+  answer[1] = ack_all(wants + 1, ARGV[3])
+end
 
 if call('EXISTS', P .. 'delayed') == 1 then
   --@include promote
   local _, due = promote('100')
-  answer[1] = due
+  answer[2] = due
 end
 
 local function drop(id, why, proc, group)
@@ -60,11 +65,11 @@ local function take(id, proc, group)
   leases[2 * taken + 2] = id
   move(proc, group, 'w', 'a')
   event('active', id, {p = proc, s = group, n = n, a = attempt})
-  answer[taken + 1] = {id, f, attempt, n, proc, group, read_payload(id)}
+  answer[taken + 2] = {id, f, attempt, n, proc, group, read_payload(id)}
   return 1
 end
 
-for i = 5, #ARGV, 2 do
+for i = 6, wants, 2 do
   local proc, left = ARGV[i], math.min(tonumber(ARGV[i + 1]), total - taken)
   local ready, empty = P .. 'ready:' .. proc, false
   while left > 0 and looks > 0 do
@@ -93,4 +98,4 @@ for i = 5, #ARGV, 2 do
   if taken >= total then break end
 end
 if taken > 0 then call(unpack(leases)) end
-return answer
+return settle(answer)

@@ -17,7 +17,7 @@ if job.f ~= fence then return 'lost' end
 if job.t ~= 'a' then return 'ok' end  -- a repeat: no other way leaves the fence behind
 if stopped(job.s) then
   finish(id, job, 'F', 'stopped', '', ARGV[6])
-  return 'stopped'
+  return settle('stopped')
 end
 local status = delay > 0 and 'y' or 'w'
 event('retrying', id, job, ARGV[5], mode == 'return' and 'return')
@@ -39,4 +39,4 @@ else
   wake(job.p)
 end
 if mode == 'retry' and job.c then cancel_children(id, 'cancelled', ARGV[6]) end
-return 'ok'
+return settle('ok')

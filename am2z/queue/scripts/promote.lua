@@ -5,4 +5,4 @@
 -- Answers {promoted, ms until the next one is due or -1}
 --@include promote
 local n, due = promote(tonumber(ARGV[1]))
-return {n, due}
+return settle({n, due})

@@ -33,4 +33,4 @@ for _, id in ipairs(ids) do
     back = back + 1
   end
 end
-return {back, poisoned}
+return settle({back, poisoned})

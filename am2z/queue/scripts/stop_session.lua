@@ -42,7 +42,7 @@ end
 
 if left <= 0 then
   call('ZADD', P .. 'sessions', 0, group)
-  return {ended, 1}
+  return settle({ended, 1})
 end
 call('HSET', key, 'stopped', '2')
 call('ZREM', P .. 'sessions', group)
@@ -50,4 +50,4 @@ if keep > 0 then
   call('PEXPIRE', key, keep)
   call('PEXPIRE', P .. 'st:' .. group, keep)
 end
-return {ended, 0}
+return settle({ended, 0})

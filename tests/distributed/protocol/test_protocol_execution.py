@@ -107,7 +107,7 @@ def test_fences_grow_even_where_the_counter_is_lost(driver: Driver) -> None:
 def test_delayed_work_starts_when_it_is_due(driver: Driver) -> None:
     driver.add("b", delay=5.0, session_id="B")
     driver.add("a", delay=2.5)
-    assert driver.claim("w", [("p", 9)], total=9, lease=1.0) == ([], 2.5)
+    assert driver.claim("w", [("p", 9)], total=9, lease=1.0)[:2] == ([], 2.5)
     check(driver)
     driver.advance(2.5)
     claims = driver.claim("w", [("p", 9)], total=9, lease=1.0)

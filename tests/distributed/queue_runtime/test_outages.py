@@ -203,7 +203,7 @@ async def test_calls_while_redis_is_away_are_clear_errors(make, own_server, monk
 
 async def test_runtime_ends_in_time_while_redis_is_away(make, own_server, monkeypatch):
     limits = [(dispatch, "LOOK_UP"), (runtime_module, "FAREWELL"), (run, "GIVE_BACK")]
-    for module, name in [*limits, (worker, "LAST_CLAIM")]:
+    for module, name in [*limits, (worker, "LAST_TURN")]:
         monkeypatch.setattr(module, name, 0.1)
     gated, begun, _ = make_gated()
     async with make(gated, at=own_server.url, shutdown_grace=0.1, lease=1.0) as runtime:

@@ -263,7 +263,7 @@ async def test_partial_state_that_cannot_cross_is_left_out(make):
 async def test_report_that_cannot_be_made_is_made_again(make, monkeypatch, eyes, caplog):
     async with make(one) as runtime:
         protocol = runtime._parts.node.protocol
-        ack, tries = protocol.ack, []
+        ack, tries = protocol.ack_many, []
 
         async def reply_lost(*args, **options):
             tries.append(await ack(*args, **options))
@@ -271,7 +271,7 @@ async def test_report_that_cannot_be_made_is_made_again(make, monkeypatch, eyes,
                 raise RedisConnectionError("cut")
             return tries[-1]
 
-        monkeypatch.setattr(protocol, "ack", reply_lost)
+        monkeypatch.setattr(protocol, "ack_many", reply_lost)
         assert (await runtime.execute(one, Work(), "s")).success
         await wait_until(lambda: len(tries) == 2)
         assert await runtime.state.version("s") == 1
