@@ -94,6 +94,7 @@ def test_a_lost_counter_of_fences_does_not_repeat_one(driver: Driver) -> None:
     third = [item.fence for item in driver.take(total=3)]
     assert len({*first, *second}) == 6
     assert min(second) > max(first)
+    assert len(third) == 3
     assert all(0 < fence < 2**53 for fence in third)
 
 
@@ -176,3 +177,11 @@ def test_a_list_longer_than_what_is_searched_keeps_its_ring(driver: Driver) -> N
     driver.add("b", session_id="B")
     driver.cancel("b")
     assert not driver.raw.exists(f"{driver.keys.prefix}w:p:B", f"{driver.keys.prefix}wake:p")
+
+
+def test_of_a_record_that_names_no_processor_nothing_stays(driver: Driver) -> None:
+    driver.add("a", delay=1.0)
+    driver.raw.hdel(driver.keys.job("a"), "p")
+    driver.advance(1.0)
+    driver.promote()
+    assert not driver.raw.exists(driver.keys.job("a"), f"{driver.keys.prefix}d:a")
