@@ -82,12 +82,14 @@ def tell(
     events: Iterable[str],
     replay: str,
     seed: int,
+    program: str = "",
 ) -> str:
     """The whole story of a failure."""
     parts = [
         f"{rule.id}  {rule.level}{'  (safety)' if rule.safety else ''}  on {runtime}: {reason}",
         _paragraph("The rule", rule.text),
         _paragraph("Why", rule.intent),
+        _block("The program", program.splitlines()) if program else "",
         _block("What was seen", seen),
         _block("Events", list(events) or ["none were recorded"]),
         _paragraph("If it fails", rule.help),
