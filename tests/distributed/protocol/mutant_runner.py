@@ -17,7 +17,9 @@ from am2z.queue.client.script import Script
 from am2z.queue.library import ScriptLibrary
 
 HERE = Path(__file__).parent
-FILES = ("execution", "checks", "sessions", "recovery", "locks", "transcript", "garbage")
+FILES = (
+    "execution", "checks", "sessions", "recovery", "locks", "bounds", "transcript", "garbage",
+)  # fmt: skip
 """The tests that are fast, the more telling ones first."""
 
 

@@ -185,3 +185,13 @@ def test_of_a_record_that_names_no_processor_nothing_stays(driver: Driver) -> No
     driver.advance(1.0)
     driver.promote()
     assert not driver.raw.exists(driver.keys.job("a"), f"{driver.keys.prefix}d:a")
+
+
+def test_a_script_looks_at_the_clock_once(driver: Driver) -> None:
+    real = Driver(driver.raw, virtual=False)
+    real.add("a", session_id="A")
+    driver.raw.config_resetstat()
+    real.take_one()
+    real.cancel("a")
+    calls = driver.raw.info("commandstats")
+    assert calls["cmdstat_time"]["calls"] == 2

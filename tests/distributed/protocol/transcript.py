@@ -10,6 +10,7 @@ from am2z.queue.protocol import Parent, StateWrite
 
 from .protocol_driver import Driver
 
+_NOT_IN_SCRIPTS = ("eval", "evalsha", "info", "config|resetstat")
 _EVENT_ID = re.compile(r"\d{13}-\d+")
 
 
@@ -36,9 +37,11 @@ class Transcript:
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
+            self.driver.raw.config_resetstat()
             answer = getattr(self.driver, name)(*args, **options)
+            cost = commands(self.driver)
             shown = [*map(show, args), *(f"{key}={show(value)}" for key, value in options.items())]
-            self.lines += ["", f"{name}({', '.join(shown)}) -> {show(answer)}"]
+            self.lines += ["", f"{name}({', '.join(shown)}) -> {show(answer)}", f"    {cost}"]
             self._note_changes()
             return answer
 
@@ -62,6 +65,16 @@ def show(value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = re.sub(r"<(\w+\.\w+): '\w*'>", r"\1", _EVENT_ID.sub("EVENT", text))
     return text if len(text) < 300 else f"{text[:60]}... ({len(text)})"
+
+
+def commands(driver: Driver) -> str:
+    """How many commands Redis ran for a call: a needless one shows nowhere else."""
+    found = {
+        name.removeprefix("cmdstat_"): stat["calls"]
+        for name, stat in driver.raw.info("commandstats").items()
+    }
+    calls = sum(found.values()) - sum(found.get(name, 0) for name in _NOT_IN_SCRIPTS)
+    return f"{calls} commands"
 
 
 def keys(driver: Driver, before: dict[str, Kept]) -> dict[str, Kept]:
