@@ -14,7 +14,7 @@ from harness.catalogue import Rule
 __all__ = ["describe", "is_crash", "leaves", "one_line", "tell"]
 
 _HARNESS = Path(__file__).parent
-_SPEAKS_FOR_THE_RUNTIME = ("conformance", "collector.py", "waiting.py", "processors.py")
+_SPEAKS_FOR_THE_RUNTIME = ("conformance", "collector.py", "waiting.py", "processors.py", "zoo")
 """The parts of the kit whose errors say something about the runtime under test."""
 
 _PLUMBING = ("/trio/", "/contextlib.py", "/harness/kit.py", "/outcome/")
