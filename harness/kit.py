@@ -213,13 +213,17 @@ class Kit:
         code = getattr(shown or body, "__code__", None)
         self._snapshot = ProcessSnapshot()
         try:
-            tasks = trio.run(self._main, body, clock=self._clock)
+            tasks = self._run(body)
         except BaseException as error:
             return self._explain(error, code)
         if left := [*tasks, *self._snapshot.leaks(self.grace), *self._keys_left()]:
             seen = ["the runtime was closed, but something of it is left:", *left]
             return Status.FAIL, f"left behind: {left[0]}", seen
         return Status.PASS, "", []
+
+    def _run(self, body: Body) -> list[str]:
+        """One run of trio; answers the tasks that were left."""
+        return trio.run(self._main, body, clock=self._clock)
 
     async def _main(self, body: Body) -> list[str]:
         before = running_tasks()
