@@ -1,7 +1,5 @@
 """Mutants that lose errors, mix them up, or try again wrongly (ERR)."""
 
-# ruff: noqa: SLF001 - a mutant is about the inside of our own runtimes
-
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Mutants that lose, mix up or share states (STA)."""
 
-# ruff: noqa: SLF001 - a mutant is about the inside of our own runtimes
-
 from __future__ import annotations
 
 import base64
