@@ -10,7 +10,7 @@ from am2z.queue.protocol import Parent, StateWrite
 
 from .protocol_driver import Driver
 
-_NOT_IN_SCRIPTS = ("eval", "evalsha", "info", "config|resetstat")
+_CALLERS = ("eval", "evalsha", "info", "config|resetstat")
 _EVENT_ID = re.compile(r"\d{13}-\d+")
 
 
@@ -68,13 +68,12 @@ def show(value: Any) -> str:
 
 
 def commands(driver: Driver) -> str:
-    """How many commands Redis ran for a call: a needless one shows nowhere else."""
+    """Which commands Redis ran for a call: a needless one shows nowhere else."""
     found = {
         name.removeprefix("cmdstat_"): stat["calls"]
         for name, stat in driver.raw.info("commandstats").items()
     }
-    calls = sum(found.values()) - sum(found.get(name, 0) for name in _NOT_IN_SCRIPTS)
-    return f"{calls} commands"
+    return ", ".join(f"{n} {name}" for name, n in sorted(found.items()) if name not in _CALLERS)
 
 
 def keys(driver: Driver, before: dict[str, Kept]) -> dict[str, Kept]:
