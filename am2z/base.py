@@ -206,7 +206,8 @@ class BaseRuntime(RuntimeMixin):
     def emit(self, event: str, data: Mapping[str, Any] | None = None) -> Delivery:
         """See ``RuntimeCore.emit``."""
         check_event_name(event)
-        self._require_started()
+        if self._engine_done.is_set():  # not `_require_started`: what runs on in a drain may emit
+            self._require_started()
         return self._publish_runtime_event(event, check_event_data(data))
 
     @property

@@ -23,10 +23,11 @@ from am2z import (
 )
 from harness.leaks import ProcessSnapshot, running_tasks, where_tasks_are
 from harness.lesson import describe, is_crash, leaves, one_line, tell
-from harness.outcome import Outcome, Status, Undecided
+from harness.outcome import Outcome, Status, Story, Undecided
 from harness.redis import leftover_keys, remove_namespace
 from harness.rules import Body, RuleCheck
 from harness.scale import scaled
+from harness.story import evidence, finished, printable
 from harness.subject import Environment, Role, RuntimeUnderTest
 from harness.trace import EventTrace
 
@@ -55,6 +56,7 @@ class Kit:
     _stuck: list[str] = field(default_factory=list)
     _clock: MockClock | None = None
     _work_stays: bool = False
+    _story: Story = field(default_factory=Story)
 
     @property
     def name(self) -> str:
@@ -131,17 +133,7 @@ class Kit:
         virtual = check.rule.clock == "virtual" and self.supports(Capability.VIRTUAL_TIME)
         self._clock = MockClock(autojump_threshold=0) if virtual else None
         status, reason, seen = self._decide(check)
-        lesson = ""
-        if seen:
-            lesson = tell(
-                check.rule,
-                self.name,
-                reason=reason,
-                seen=seen,
-                events=self._trace.lines(),
-                replay=self.replay(rule_id),
-                seed=self.seed,
-            )
+        lesson = self._lesson(check, reason, seen) if seen else ""
         if status is not Status.FAIL and not check.is_published:
             status = Status.OVERRIDDEN
             reason = "what ran is not the kit's check of this rule"
@@ -149,9 +141,26 @@ class Kit:
             rule=rule_id,
             runtime=self.name,
             status=status,
-            reason=reason,
+            reason=printable(reason),
             lesson=lesson,
             seconds=time.perf_counter() - started,
+            story=self._story if lesson else None,
+        )
+
+    def _lesson(self, check: RuleCheck, reason: str, seen: list[str]) -> str:
+        """The story of what was seen, as a whole; its parts are kept for the reports."""
+        story = self._story = finished(
+            self._story, seen=seen, trace=self._trace, replay=self.replay(check.rule.id)
+        )
+        return tell(
+            check.rule,
+            self.name,
+            reason=printable(reason),
+            seen=story.seen,
+            program=story.program,
+            events=self._trace.lines(),
+            replay=story.replay,
+            seed=self.seed,
         )
 
     def _decide(self, check: RuleCheck) -> tuple[Status, str, list[str]]:
@@ -204,13 +213,17 @@ class Kit:
         code = getattr(shown or body, "__code__", None)
         self._snapshot = ProcessSnapshot()
         try:
-            tasks = trio.run(self._main, body, clock=self._clock)
+            tasks = self._run(body)
         except BaseException as error:
             return self._explain(error, code)
         if left := [*tasks, *self._snapshot.leaks(self.grace), *self._keys_left()]:
             seen = ["the runtime was closed, but something of it is left:", *left]
             return Status.FAIL, f"left behind: {left[0]}", seen
         return Status.PASS, "", []
+
+    def _run(self, body: Body) -> list[str]:
+        """One run of trio; answers the tasks that were left."""
+        return trio.run(self._main, body, clock=self._clock)
 
     async def _main(self, body: Body) -> list[str]:
         before = running_tasks()
@@ -243,6 +256,7 @@ class Kit:
         # An assertion says most; the rest are often its consequences.
         first = next((e for e in found if isinstance(e, AssertionError)), found[0])
         first = next(iter(undecided or crashed), first)
+        self._story = evidence(first)
         seen = [describe(first, code)]
         seen += [f"and also: {one_line(e)}" for e in found if e is not first]
         self._keys_left()

@@ -14,7 +14,7 @@ from harness.catalogue import Rule
 __all__ = ["describe", "is_crash", "leaves", "one_line", "tell"]
 
 _HARNESS = Path(__file__).parent
-_SPEAKS_FOR_THE_RUNTIME = ("conformance", "collector.py", "waiting.py", "processors.py")
+_SPEAKS_FOR_THE_RUNTIME = ("conformance", "collector.py", "waiting.py", "processors.py", "zoo")
 """The parts of the kit whose errors say something about the runtime under test."""
 
 _PLUMBING = ("/trio/", "/contextlib.py", "/harness/kit.py", "/outcome/")
@@ -82,12 +82,14 @@ def tell(
     events: Iterable[str],
     replay: str,
     seed: int,
+    program: str = "",
 ) -> str:
     """The whole story of a failure."""
     parts = [
         f"{rule.id}  {rule.level}{'  (safety)' if rule.safety else ''}  on {runtime}: {reason}",
         _paragraph("The rule", rule.text),
         _paragraph("Why", rule.intent),
+        _block("The program", program.splitlines()) if program else "",
         _block("What was seen", seen),
         _block("Events", list(events) or ["none were recorded"]),
         _paragraph("If it fails", rule.help),

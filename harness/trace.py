@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from am2z import Event, Runtime
+from harness.outcome import Moment
 
 __all__ = ["EventTrace"]
 
@@ -18,7 +20,8 @@ class EventTrace:
 
     def __init__(self) -> None:
         self._events: deque[tuple[str, Event]] = deque(maxlen=_KEPT)
-        self._dropped = 0
+        self.left_out = 0
+        """How many earlier events were not kept."""
         self._watched = 0
         self._notes: list[str] = []
 
@@ -28,7 +31,7 @@ class EventTrace:
         label = f"r{self._watched}"
 
         def take(event: Event) -> None:
-            self._dropped += len(self._events) == _KEPT
+            self.left_out += len(self._events) == _KEPT
             self._events.append((label, event))
 
         try:
@@ -39,24 +42,46 @@ class EventTrace:
     def lines(self) -> list[str]:
         """The story, a line for each event, with the seconds since the first."""
         lines = list(self._notes)
-        if self._dropped:
-            lines.append(f"({self._dropped} earlier events left out)")
+        if self.left_out:
+            lines.append(f"({self.left_out} earlier events left out)")
+        return lines + [_line(moment) for moment in self.moments()]
+
+    def moments(self) -> list[Moment]:
+        """The events as data."""
         start = self._events[0][1].time if self._events else 0.0
-        for label, event in self._events:
-            where = f"{label} " if self._watched > 1 else ""
-            parts = [f"{event.time - start:9.4f}  {where}{event.type}"]
-            parts += [
-                f"{key}={value:.24}"
-                for key, value in (
-                    ("processor", event.processor_name),
-                    ("execution", event.execution_id),
-                    ("session", event.session_id),
-                )
-                if value and not (key == "session" and value == event.execution_id)
-            ]
-            parts.append(_short(event.data))
-            lines.append(" ".join(part for part in parts if part))
-        return lines
+        return [
+            Moment(
+                at=_seconds(event.time - start),
+                type=_name(event.type, 80),
+                runtime=label if self._watched > 1 else "",
+                processor=_name(event.processor_name),
+                execution=_name(event.execution_id),
+                session=_name(event.session_id) if event.session_id != event.execution_id else "",
+                data=_short(event.data),
+            )
+            for label, event in self._events
+        ]
+
+
+def _seconds(span: float) -> float:
+    """A number that JSON can carry: a runtime under test may give its events any time."""
+    return round(span, 6) if math.isfinite(span) else 0.0
+
+
+def _name(value: object, width: int = 24) -> str:
+    return str(value)[:width].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _line(moment: Moment) -> str:
+    where = f"{moment.runtime} " if moment.runtime else ""
+    names = {
+        "processor": moment.processor,
+        "execution": moment.execution,
+        "session": moment.session,
+    }
+    parts = [f"{moment.at:9.4f}  {where}{moment.type}"]
+    parts += [f"{key}={value}" for key, value in names.items() if value]
+    return " ".join(part for part in (*parts, moment.data) if part)
 
 
 def _short(data: Mapping[str, Any]) -> str:

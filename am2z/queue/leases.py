@@ -78,7 +78,8 @@ class Leases:
         client: Redis | None = None
         try:
             while not self._stop.wait(pause):
-                held = [(name, entry[0]) for name, entry in list(self._held.items())]
+                # A copy in one piece: the event loop changes it meanwhile.
+                held = [(name, entry[0]) for name, entry in self._held.copy().items()]
                 if not held:
                     continue
                 try:
@@ -86,9 +87,10 @@ class Leases:
                         client = self._node.client.sync_client()
                     for start in range(0, len(held), BATCH):
                         self._renew(client, held[start : start + BATCH], token)
-                except RECOVERABLE as error:
+                except Exception as error:  # whatever it is: without this thread all is lost
                     # Nothing is lost yet: the next beat comes well before the lease ends.
-                    _log.warning("leases could not be renewed: %s", error)
+                    unknown = None if isinstance(error, RECOVERABLE) else error
+                    _log.warning("leases could not be renewed: %s", error, exc_info=unknown)
                     if client is not None:
                         client.close()  # by then another server may be the right one
                         client = None

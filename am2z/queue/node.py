@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from am2z.config import RuntimeConfig
 from am2z.errors import NetworkError
@@ -14,13 +24,34 @@ from am2z.queue.client import RedisClient
 from am2z.queue.protocol import Protocol
 from am2z.queue.wire import WireError
 
-__all__ = ["RECOVERABLE", "RETRY_PAUSE", "Node", "network_errors"]
+__all__ = ["RECOVERABLE", "RETRY_PAUSE", "Node", "network_errors", "will_pass"]
 
 RECOVERABLE = (RedisError, WireError)
 """What a loop that must go on survives: it logs, waits a moment and tries again."""
 
 RETRY_PAUSE = 0.25
 """Seconds that such a loop waits; the client itself reconnects with back-off below it."""
+
+
+_PASSING = (
+    AskError,  # MOVED too
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisConnectionError,
+    RedisTimeoutError,
+    TryAgainError,
+)
+_PASSING_CODE = re.compile(r"(^|: -)(BUSY|MISCONF|NOREPLICAS|OOM|READONLY) ")
+"""At the head; or later, as a server before 7.0 reports what happened in a script."""
+
+
+def will_pass(error: Exception) -> bool:
+    """Whether asking again can help: the server is away, full, or not the right one just now.
+
+    Whatever else it answers it will answer again.
+    """
+    return isinstance(error, _PASSING) or _PASSING_CODE.search(str(error)) is not None
 
 
 class Node:

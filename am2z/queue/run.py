@@ -18,7 +18,7 @@ from am2z.executor import Outcome, attempt
 from am2z.processor import Processor
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.handle import QueueHandle
-from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, will_pass
 from am2z.queue.outbox import Outbox
 from am2z.queue.payload import Ending, Job, call_hash
 from am2z.queue.protocol import Parent, Report, StateWrite
@@ -35,6 +35,10 @@ _log = logging.getLogger("am2z.worker")
 
 GIVE_BACK = 2.0
 """How long a stopping worker may take to give one execution back, in seconds."""
+
+
+REFUSALS = 4
+"""So often Redis may refuse a report, for what will not pass by itself, before it is given up."""
 
 
 class Run:
@@ -162,11 +166,22 @@ class Run:
             )
 
     async def _insist(self, report: Callable[[], Awaitable[object]]) -> None:
-        """Report until Redis has heard it; the fence makes it safe to say it twice."""
+        """Report until Redis has heard it; the fence makes it safe to say it twice.
+
+        What Redis refuses again and again is given up: then its lease ends, and it runs again.
+        """
+        refusals = 0
         while True:
             try:
                 await report()
             except RECOVERABLE as error:
+                refusals += not will_pass(error)
+                if refusals >= REFUSALS:
+                    _log.error(
+                        "execution %s cannot report and is given up; it runs again when its lease "
+                        "has ended: %s", self.claimed.id, error,
+                    )  # fmt: skip
+                    return
                 _log.warning("execution %s cannot report: %s", self.claimed.id, error)
                 await trio.sleep(RETRY_PAUSE)
             else:

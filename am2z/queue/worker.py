@@ -263,6 +263,11 @@ class Worker:
     async def _run_one(self, run: Run) -> None:
         try:
             await run.run()
+        except Exception:  # ours, not the processor's: it must not end all the others here
+            _log.exception(
+                "execution %s broke its worker; it runs again when its lease has ended",
+                run.claimed.id,
+            )
         finally:
             if run.report is None:
                 self._forget(run)

@@ -84,7 +84,7 @@ async def test_a_business_error_keeps_its_code(kit: Kit) -> None:
     async with kit.runtime(raising, returning) as runtime:
         results = await runtime.execute_many([(p, TestState()) for p in (raising, returning)])
     for result in results:
-        assert isinstance(result.error, BusinessError), repr(result.error)
+        assert isinstance(result.error, BusinessError), f"the caller got {result.error!r}"
         assert (result.error.message, result.error.code) == ("no credit", "NO_CREDIT")
         assert not result.success
 
@@ -162,9 +162,11 @@ async def test_a_failed_chain_says_how_far_it_came(kit: Kit) -> None:
         "in_place", [increment, "increment", broken, after.processor]
     )
     by_name: Processor[TestState] = chain("by_name", [increment, "broken", after.processor])
+    after.open()
     async with kit.runtime(in_place, by_name) as runtime:
         first = await runtime.execute(in_place, TestState(count=10))
         second = await runtime.execute(by_name, TestState(count=10))
+    assert not after.runs, "a step ran after the one that failed"
     assert (first.metadata.completed_steps, first.state.count) == (2, 12)
     assert (second.metadata.completed_steps, second.state.count) == (1, 11)
     for result in (first, second):
@@ -172,7 +174,6 @@ async def test_a_failed_chain_says_how_far_it_came(kit: Kit) -> None:
         assert isinstance(result.error, ProcessorExecutionError), repr(result.error)
         assert result.error.failed_processor == "broken"
         assert "disk full" in str(result.error.__cause__)
-    assert not after.runs, "a step ran after the one that failed"
 
 
 @rule("ERR-008")

@@ -510,6 +510,7 @@ async def test_runtimes_of_a_namespace_share_committed_states(kit: Kit) -> None:
         result = await client.execute(increment.name, TestState(count=1), "a")
         kept = await committed(other, "a")
         assert kept.state == result.unwrap()
+        assert await committed(client, "a") == kept
         await other.state.update("a", lambda state: state.evolve(count=10))
         assert (await committed(client, "a")).state.count == 10
         assert await client.state.version("a") == 2

@@ -57,7 +57,6 @@ end
 -- Nobody waits for the children of what has ended. One script cancels so many and no more; those that
 -- are left are dropped when a claim meets them, because their parent is gone.
 cancel_children = function(id, why, ttl)
-  if budget <= 0 then return end
   for _, child in ipairs(call('SRANDMEMBER', P .. 'kd:' .. id, budget)) do
     budget = budget - 1
     local job = read_job(child)

@@ -42,8 +42,7 @@ local function take(id, proc, group)
   local status, n, attempt = v[1], v[2] or '0', v[3] or '1'
   local why
   if not (STATUS[status] and v[5] and is_count(n) and is_count(attempt)) then
-    if not status and call('EXISTS', key) == 0 then return 0 end
-    why = 'corrupt'
+    why = 'corrupt'  -- or gone: then there is nothing to set aside
   elseif status ~= 'w' then return 0
   elseif v[5] ~= proc or (v[6] or '') ~= group then
     -- the id came again, for something else, or somebody broke the record

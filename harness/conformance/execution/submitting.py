@@ -111,7 +111,9 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
     async with kit.runtime(refusing, increment) as runtime:
         failed = await runtime.execute(refusing, TestState(count=7), "s")
         await runtime.execute(increment, TestState())
-        [letter] = await runtime.dead.list()
+        letters = await runtime.dead.list()
+        assert len(letters) == 1, f"one execution failed for good; dead letters: {letters}"
+        letter = letters[0]
         assert await runtime.dead.list("increment") == []
         assert (await runtime.dead.get(failed.metadata.execution_id)) is not None
         assert letter.execution_id == failed.metadata.execution_id

@@ -194,7 +194,12 @@ class Storm:
             for share, what in sorted(moments):
                 await trio.sleep_until(self._began + share * self.plan.seconds)
                 if what == "freeze" and len(self._frozen) < self.plan.workers - 1:
-                    nursery.start_soon(self._freeze, self._any(rng), rng.uniform(1.2, 2.5) * LEASE)
+                    # At once: on a machine that is late the next moment may be here already, and
+                    # would kill the one that was picked before its task began.
+                    pid = self._any(rng)
+                    self._frozen.add(pid)
+                    self.herd.stop(pid)
+                    nursery.start_soon(self._thaw, pid, rng.uniform(1.2, 2.5) * LEASE)
                 else:
                     self._kill(rng)
 
@@ -209,9 +214,7 @@ class Storm:
         self.kills += 1
         self.herd.start()
 
-    async def _freeze(self, pid: int, seconds: float) -> None:
-        self._frozen.add(pid)
-        self.herd.stop(pid)
+    async def _thaw(self, pid: int, seconds: float) -> None:
         await trio.sleep(seconds)
         if pid in self._frozen:  # not killed meanwhile
             self._frozen.discard(pid)

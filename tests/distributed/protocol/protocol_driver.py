@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
 
-from am2z.queue import library
 from am2z.queue.client.script import Script
 from am2z.queue.keys import Keys, decode
 from am2z.queue.library import ScriptLibrary
@@ -25,9 +22,6 @@ local function now_ms() return tonumber(redis.call('GET', 'clock') or '1000000')
 local function now_us() return now_ms() * 1000 end
 """
 VIRTUAL = ScriptLibrary({"time": VIRTUAL_TIME})
-
-if folder := os.environ.get("AM2Z_SCRIPTS"):  # mutate.py runs these tests on changed scripts
-    library._read = lambda name: (Path(folder) / f"{name}.lua").read_text()
 
 
 def now(coroutine: Coroutine[Any, Any, T]) -> T:

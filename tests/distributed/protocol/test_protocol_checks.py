@@ -94,6 +94,7 @@ def test_a_lost_counter_of_fences_does_not_repeat_one(driver: Driver) -> None:
     third = [item.fence for item in driver.take(total=3)]
     assert len({*first, *second}) == 6
     assert min(second) > max(first)
+    assert len(third) == 3
     assert all(0 < fence < 2**53 for fence in third)
 
 
@@ -131,6 +132,31 @@ def test_a_count_that_is_none_is_found_wherever_it_is_read(
     driver.advance(1.0)
     assert driver.reclaim() == (0, 1)
     assert driver.finished()["a"].why is Why.CORRUPT
+
+
+@pytest.mark.parametrize(
+    ("field", "junk"), [("t", "q"), ("t", None), ("n", "-1"), ("a", "x"), ("p", None)]
+)
+def test_a_waiting_execution_that_cannot_be_read_is_set_aside(
+    driver: Driver, field: str, junk: str | None
+) -> None:
+    driver.add("a", reply_to="me")
+    if junk is None:
+        driver.raw.hdel(driver.keys.job("a"), field)
+    else:
+        driver.raw.hset(driver.keys.job("a"), field, junk)
+    assert driver.take() == []
+    assert driver.finished()["a"].why is Why.CORRUPT
+    assert not driver.raw.exists(driver.keys.job("a"))
+
+
+def test_a_waiting_execution_whose_record_is_gone_is_skipped(driver: Driver) -> None:
+    driver.add("a")
+    driver.raw.delete(driver.keys.job("a"))
+    driver.add("b")
+    assert [item.id for item in driver.take(total=2)] == ["b"]
+    assert driver.types("a") == []
+    assert driver.dead() == []
 
 
 def test_a_child_is_no_dead_letter(driver: Driver) -> None:
@@ -176,3 +202,30 @@ def test_a_list_longer_than_what_is_searched_keeps_its_ring(driver: Driver) -> N
     driver.add("b", session_id="B")
     driver.cancel("b")
     assert not driver.raw.exists(f"{driver.keys.prefix}w:p:B", f"{driver.keys.prefix}wake:p")
+
+
+def test_of_a_record_that_names_no_processor_nothing_stays(driver: Driver) -> None:
+    driver.add("a", delay=1.0)
+    driver.raw.hdel(driver.keys.job("a"), "p")
+    driver.advance(1.0)
+    driver.promote()
+    assert not driver.raw.exists(driver.keys.job("a"), f"{driver.keys.prefix}d:a")
+
+
+def test_a_script_looks_at_the_clock_once(driver: Driver) -> None:
+    real = Driver(driver.raw, virtual=False)
+    real.add("a", session_id="A")
+    driver.raw.config_resetstat()
+    real.take_one()
+    real.cancel("a")
+    calls = driver.raw.info("commandstats")
+    assert calls["cmdstat_time"]["calls"] == 2
+
+
+def test_a_cancel_takes_the_tokens_only_with_the_last_work(driver: Driver) -> None:
+    driver.add("a", session_id="A")
+    driver.add("b", session_id="B")
+    driver.cancel("a")
+    assert driver.raw.exists(f"{driver.keys.prefix}wake:p"), "a worker must be woken for b"
+    driver.cancel("b")
+    assert not driver.raw.exists(f"{driver.keys.prefix}wake:p")

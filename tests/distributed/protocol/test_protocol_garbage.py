@@ -58,12 +58,17 @@ def test_a_corrupted_execution_is_a_dead_letter_and_its_caller_is_answered(
     check(driver)
 
 
-def test_an_id_that_came_again_elsewhere_is_not_mistaken_for_a_broken_one(driver: Driver) -> None:
+@pytest.mark.parametrize(("processor", "session"), [("q", "S"), ("q", None), ("p", "S")])
+def test_an_id_that_came_again_elsewhere_is_not_mistaken_for_a_broken_one(
+    driver: Driver, processor: str, session: str | None
+) -> None:
     for n in range(900):
         driver.add(f"a{n}")
     driver.cancel("a400")
     driver.raw.delete(f"{driver.keys.prefix}r:a400")  # as if its time had passed
-    driver.add("a400", "q", session_id="S", reply_to="me")
-    assert len(driver.take(total=1000)) == 899
+    driver.add("a400", processor, session_id=session, reply_to="me")
+    items = [*driver.take(total=1000), *driver.take(processor)]
     assert driver.inbox("me") == []
-    assert driver.take_one("q").id == "a400"
+    assert sorted(item.id for item in items) == sorted(f"a{n}" for n in range(900))
+    [again] = (item for item in items if item.id == "a400")
+    assert (again.processor, again.session_id) == (processor, session)

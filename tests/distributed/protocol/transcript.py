@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from am2z.queue.protocol import Parent, StateWrite
 
 from .protocol_driver import Driver
 
+_CALLERS = ("eval", "evalsha", "info", "config|resetstat")
 _EVENT_ID = re.compile(r"\d{13}-\d+")
+
+
+class Kept(NamedTuple):
+    """What one key held after a call: its value as text, and when it goes."""
+
+    value: str
+    expiry: int | None
+    """Server milliseconds."""
+    ttl: int | None
+    """The seconds it was given, rounded up to one digit: a slow machine must not change them."""
+
+    def __str__(self) -> str:
+        return self.value if self.ttl is None else f"{self.value} for {self.ttl} s"
 
 
 class Transcript:
@@ -19,23 +33,26 @@ class Transcript:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self.lines: list[str] = []
-        self._before: dict[str, str] = {}
+        self._before: dict[str, Kept] = {}
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
+            self.driver.raw.config_resetstat()
             answer = getattr(self.driver, name)(*args, **options)
+            cost = commands(self.driver)
             shown = [*map(show, args), *(f"{key}={show(value)}" for key, value in options.items())]
-            self.lines += ["", f"{name}({', '.join(shown)}) -> {show(answer)}"]
+            self.lines += ["", f"{name}({', '.join(shown)}) -> {show(answer)}", f"    {cost}"]
             self._note_changes()
             return answer
 
         return call
 
     def _note_changes(self) -> None:
-        after = keys(self.driver)
+        after = keys(self.driver, self._before)
         for key in sorted(self._before.keys() | after.keys()):
-            if self._before.get(key) != after.get(key):
-                self.lines.append(f"    {key}: {after.get(key, '(gone)')}")
+            now = str(after.get(key, "(gone)"))
+            if str(self._before.get(key, "(gone)")) != now:
+                self.lines.append(f"    {key}: {now}")
         self._before = after
 
 
@@ -50,40 +67,63 @@ def show(value: Any) -> str:
     return text if len(text) < 300 else f"{text[:60]}... ({len(text)})"
 
 
-def keys(driver: Driver) -> dict[str, str]:
-    """Every key of the namespace with its value and how long it lives, roughly."""
+def commands(driver: Driver) -> str:
+    """Which commands Redis ran for a call: a needless one shows nowhere else."""
+    found = {
+        name.removeprefix("cmdstat_"): stat["calls"]
+        for name, stat in driver.raw.info("commandstats").items()
+    }
+    return ", ".join(f"{n} {name}" for name, n in sorted(found.items()) if name not in _CALLERS)
+
+
+def keys(driver: Driver, before: dict[str, Kept]) -> dict[str, Kept]:
+    """Every key of the namespace."""
     raw, found = driver.raw, {}
     for key in raw.scan_iter(f"{driver.keys.prefix}*", count=1000):
-        text = show(value_of(raw, key))
-        if (left := raw.pttl(key)) >= 0:
-            text += f" for {roughly(left)} s"
-        found[key.decode().removeprefix(driver.keys.prefix)] = text
+        name = key.decode().removeprefix(driver.keys.prefix)
+        found[name] = kept(driver, key, before.get(name))
     return found
+
+
+def kept(driver: Driver, key: bytes, before: Kept | None) -> Kept:
+    pipe = driver.raw.pipeline()
+    (seconds, micros), left = pipe.time().pttl(key).execute()
+    value = show(value_of(driver.raw, key))
+    if left < 0:
+        return Kept(value, None, None)
+    expiry = seconds * 1000 + micros // 1000 + left
+    if before is not None and before.expiry is not None and abs(before.expiry - expiry) < 1000:
+        return Kept(value, before.expiry, before.ttl)
+    return Kept(value, expiry, roughly(left))
 
 
 def value_of(raw: Any, key: bytes) -> str:
     match raw.type(key):
         case b"hash":
-            return plain(sorted(raw.hgetall(key).items()))
+            value = sorted(raw.hgetall(key).items())
         case b"list":
-            return plain(raw.lrange(key, 0, -1))
+            value = raw.lrange(key, 0, -1)
         case b"set":
-            return plain(sorted(raw.smembers(key)))
+            value = sorted(raw.smembers(key))
         case b"zset":
-            return plain(raw.zrange(key, 0, -1, withscores=True))
+            value = raw.zrange(key, 0, -1, withscores=True)
         case b"stream":
             last = raw.xrevrange(key, count=1)[0][1]
             return f"{raw.xlen(key)} events, last {plain(sorted(last.items()))}"
-    return plain(raw.get(key))
+        case _:
+            value = raw.get(key)
+    return repr(plain(value))
 
 
-def plain(value: Any) -> str:
-    """Bytes without their mark."""
-    return re.sub(r"\bb(?=['\"])", "", repr(value))
+def plain(value: Any) -> Any:
+    """Text instead of bytes."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 def roughly(milliseconds: float) -> int:
-    """Seconds, rounded up to one digit: a slow machine must not change it."""
+    """Seconds, rounded up to one digit."""
     if math.isinf(milliseconds):
         return -1
     seconds = milliseconds / 1000

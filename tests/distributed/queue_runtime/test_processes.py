@@ -104,9 +104,7 @@ async def test_killed_worker_loses_nothing_and_commits_once(make, workers, board
         await board.see("begun")
         async with workers():
             first.kill()
-            since = trio.current_time()
             await board.see("begun", 2)
-            assert trio.current_time() - since < 1.0 + 1.0  # the lease and a second
             board.open("g")
             with trio.fail_after(3):
                 result = await handle.result()
@@ -188,13 +186,6 @@ async def test_blocking_the_event_loop_for_three_leases_runs_once(make, workers,
         assert result.success
         assert len(board.lines("begun")) == 1
         assert eyes.commits("s") == 1
-
-
-async def test_execution_of_many_leases_runs_once(make, workers, board):
-    """celery/kombu#337, celery#5935: a long job is delivered twice."""
-    async with make(role="client") as client, workers(lease=0.4), workers(lease=0.4):
-        assert (await client.execute("linger", Work(seconds=2.4))).success
-        assert len(board.lines("begun")) == 1
 
 
 async def test_redelivered_parent_finds_its_finished_child(make, workers, board):

@@ -9,6 +9,7 @@ import trio
 
 from am2z import (
     Context,
+    LocalRuntime,
     NetworkError,
     ResourceLimits,
     RuntimeNotStartedError,
@@ -111,6 +112,38 @@ async def test_stop_lets_what_runs_begin_calls_and_finish_them(make):
         with trio.fail_after(1):
             await wait_until(lambda: results)
         assert results[0].state.count == 1
+
+
+@pytest.mark.parametrize("kind", ["queue", "local"])
+async def test_what_runs_on_in_a_stop_may_still_emit(make, kind):
+    begun, gate = trio.Event(), trio.Event()
+    told = []
+
+    @processor
+    async def last_words(state: Work, ctx: Context) -> Work:
+        begun.set()
+        try:
+            await gate.wait()
+            await ctx.runtime.emit("app:last", {"n": 1})
+        finally:
+            ctx.runtime.emit("app:last", {"n": 2})
+        return state
+
+    queue = make(last_words)
+    runtime = queue if kind == "queue" else LocalRuntime().register(last_words)
+    runtime.on("app:last", lambda event: told.append(event.data["n"]))
+    async with trio.open_nursery() as nursery, runtime:
+        results = []
+        await _in_background(nursery, results, runtime.execute, last_words, Work())
+        await begun.wait()
+        nursery.start_soon(runtime.stop)
+        await wait_until(lambda: not runtime.is_started)
+        with pytest.raises(RuntimeNotStartedError):
+            await runtime.execute(last_words, Work())
+        gate.set()
+        await wait_until(lambda: results)
+        assert results[0].success
+        assert told == [1, 2]
 
 
 async def test_stop_answers_callers_of_what_does_not_end_in_time(make, eyes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
 from am2z import (
     BusinessError,
@@ -17,8 +18,9 @@ from am2z import (
     chain,
     processor,
 )
-from am2z.queue import maintenance, outbox
+from am2z.queue import maintenance, outbox, run
 from am2z.queue.protocol import Parent
+from am2z.queue.wire import WireError
 
 from .apps import Work
 from .conftest import wait_until
@@ -275,6 +277,106 @@ async def test_report_that_cannot_be_made_is_made_again(make, monkeypatch, eyes,
         assert (await runtime.execute(one, Work(), "s")).success
         await wait_until(lambda: len(tries) == 2)
         assert await runtime.state.version("s") == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_given_up"),
+    [
+        (ResponseError("Error running script: unknown command"), True),
+        (NoPermissionError("this user has no permissions"), True),
+        (WireError("expected a list"), True),
+        (ResponseError("MISCONF Redis is configured to save RDB snapshots"), False),
+        (ResponseError("Error running script: @user_script:3: -OOM command not allowed"), False),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), False),
+        (RedisConnectionError("cut"), False),
+    ],
+    ids=str,
+)
+async def test_report_that_redis_refuses_for_good_is_given_up_and_the_execution_runs_again(
+    make, monkeypatch, caplog, refusal, is_given_up
+):
+    runs = []
+
+    @processor
+    async def counted(state: Work, ctx: Context) -> Work:
+        runs.append(ctx.fence)
+        return state.evolve(count=len(runs))
+
+    monkeypatch.setattr(run, "RETRY_PAUSE", 0.01)
+    settings = {"role": "worker", "lease": 0.5, "shutdown_grace": 30.0}
+    async with make(counted, role="client") as client:
+        async with make(counted, **settings) as worker:
+            protocol = worker._parts.node.protocol
+            ack, tries, limit = protocol.ack, [], 3 * run.REFUSALS
+
+            async def refuse(*args, **options):
+                tries.append(args)
+                if is_given_up or len(tries) < limit:
+                    raise refusal
+                return await ack(*args, **options)
+
+            monkeypatch.setattr(protocol, "ack", refuse)
+            handle = await client.submit(counted, Work(), "s")
+            with trio.fail_after(10):
+                await wait_until(lambda: len(tries) >= (run.REFUSALS if is_given_up else limit), 10)
+                await worker.stop()
+        async with make(counted, **settings):
+            with trio.fail_after(10):
+                assert (await handle.result()).success
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == is_given_up
+    if is_given_up:
+        assert "is given up" in told[0].message
+
+
+async def test_error_of_the_machinery_ends_one_run_and_not_its_worker(make, monkeypatch, caplog):
+    broken = []
+    really = run.Run._report
+
+    async def break_once(self, *args, **options):
+        if not broken:
+            broken.append(self.claimed.id)
+            raise ZeroDivisionError("nobody thought of this")
+        await really(self, *args, **options)
+
+    monkeypatch.setattr(run.Run, "_report", break_once)
+    async with make(one, lease=0.3) as runtime:
+        handle = await runtime.submit(one, Work())
+        await wait_until(lambda: broken)
+        with trio.fail_after(10):
+            assert (await runtime.execute(one, Work())).success
+            assert (await handle.result()).success
+    assert broken == [handle.execution_id]
+    assert "broke its worker" in caplog.text
+    assert "nobody thought of this" in caplog.text
+
+
+async def test_error_of_the_heartbeat_does_not_end_it(make, monkeypatch, caplog):
+    begun, gate = trio.Event(), trio.Event()
+
+    @processor
+    async def gated(state: Work, ctx: Context) -> Work:
+        begun.set()
+        await gate.wait()
+        return state
+
+    async with make(gated, lease=1.0) as runtime:
+        renew, beats = runtime._parts.inbox._leases._renew, []
+
+        def break_once(*args):
+            beats.append(args)
+            if len(beats) == 1:
+                raise RuntimeError("dictionary changed size during iteration")
+            return renew(*args)
+
+        monkeypatch.setattr(runtime._parts.inbox._leases, "_renew", break_once)
+        handle = await runtime.submit(gated, Work())
+        await begun.wait()
+        await wait_until(lambda: len(beats) >= 4, 10)
+        gate.set()
+        with trio.fail_after(10):
+            assert (await handle.result()).success
+    assert "leases could not be renewed: dictionary changed" in caplog.text
 
 
 async def test_work_that_cannot_be_given_back_comes_back_by_its_lease(make, monkeypatch, caplog):

@@ -1,0 +1,197 @@
+"""Runs the zoo: hands the mutants out to workers, and puts together what they find."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from am2z import ConfigurationError
+from harness.catalogue import Catalogue, Rule, load_catalogue
+from harness.zoo import load_mutants
+from harness.zoo.kit import BASES
+from harness.zoo.matrix import Control, Fate, Matrix
+from harness.zoo.mutant import Mutant
+from harness.zoo.worker import Finding, Order
+
+__all__ = ["Plan", "run", "survey"]
+
+CLEAN, NOT_CLEAN = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the command line asked for."""
+
+    mutants: tuple[str, ...] = ()
+    """Names; all without any."""
+    jobs: int = 2
+    seed: int = 0
+    as_json: bool = False
+    modules: tuple[str, ...] = ()
+    """Where the mutants are kept; the zoo's own without any."""
+
+
+def run(plan: Plan) -> int:
+    """Run the zoo, print the matrix, and answer the exit status.
+
+    Raises ``ConfigurationError`` for a mutant that is not there.
+    """
+    matrix = survey(plan, Console(stderr=True, highlight=False))
+    if plan.as_json:
+        print(json.dumps(matrix.to_dict(), indent=2))
+    else:
+        matrix.print(Console(highlight=False))
+    return CLEAN if matrix.is_clean else NOT_CLEAN
+
+
+def survey(plan: Plan, console: Console) -> Matrix:
+    """Run the zoo and answer the matrix; how far it is shows on ``console``."""
+    zoo, catalogue = load_mutants(plan.modules or None), load_catalogue()
+    chosen = [_find(zoo, name) for name in dict.fromkeys(plan.mutants)] or [*zoo.values()]
+    if plan.jobs < 1:
+        raise ConfigurationError(f"{plan.jobs} jobs can do nothing; give at least 1")
+    used = {mutant.base for mutant in chosen}
+    orders = [Order("", base, seed=plan.seed) for base in BASES if base in used]
+    orders += [Order(m.name, m.base, m.rule, plan.seed) for m in chosen]
+    orders.sort(key=lambda order: order.base != "queue")  # the long ones must not come last
+    began = time.monotonic()
+    found = trio.run(_survey, plan, orders, console)
+    whole = len(chosen) == len(zoo) and not plan.modules
+    return Matrix(
+        tuple(Fate(m, found[Order(m.name, m.base, m.rule, plan.seed)]) for m in chosen),
+        tuple(Control(o.base, found[o]) for o in orders if not o.name),
+        catalogue if whole else _named_by(catalogue, chosen),
+        plan.seed,
+        time.monotonic() - began,
+        tuple(disagreements(zoo, catalogue)) if whole else (),
+    )
+
+
+def disagreements(zoo: Mapping[str, Mutant], catalogue: Catalogue) -> list[str]:
+    """What the catalogue promises and the zoo has not, and the other way round."""
+    promised = {(rule.id, name) for rule in catalogue.values() for name in rule.mutants}
+    there = {(mutant.rule, mutant.name) for mutant in zoo.values()}
+    lines = [f"{rule} names {name}, which is not in the zoo" for rule, name in promised - there]
+    lines += [f"{name} is to be killed by {rule}, which does not name it"
+              for rule, name in there - promised]  # fmt: skip
+    return sorted(lines)
+
+
+def _find(zoo: Mapping[str, Mutant], name: str) -> Mutant:
+    if name in zoo:
+        return zoo[name]
+    near = difflib.get_close_matches(name, zoo, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "`am2z rules` names the rules"
+    raise ConfigurationError(f"there is no mutant {name!r}; {hint}")
+
+
+def _named_by(catalogue: Catalogue, chosen: Iterable[Mutant]) -> dict[str, Rule]:
+    names = {mutant.rule for mutant in chosen}
+    return {rule_id: rule for rule_id, rule in catalogue.items() if rule_id in names}
+
+
+async def _survey(
+    plan: Plan, orders: list[Order], console: Console
+) -> dict[Order, tuple[Finding, ...]]:
+    found: dict[Order, tuple[Finding, ...]] = {}
+    waiting = deque(orders)
+    bars = Bars(
+        TextColumn("zoo"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bars.add_task("", total=len(orders))
+
+    async def work() -> None:
+        while waiting:
+            async with _worker(plan.modules) as worker:
+                while waiting:
+                    order = waiting.popleft()
+                    bars.update(task, description=order.name or f"control {order.base}")
+                    found[order] = await worker.run(order)
+                    bars.advance(task)
+                    if not worker.lives:
+                        break
+
+    with bars:
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(plan.jobs, len(orders))):
+                nursery.start_soon(work)
+    return found
+
+
+class _Worker:
+    """A process that runs the suite on what it is told."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._orders, self._findings = process.stdin, process.stdout
+        self._buffer = bytearray()
+        self.lives = True
+
+    async def run(self, order: Order) -> tuple[Finding, ...]:
+        """Everything that was found on one mutant."""
+        found: list[Finding] = []
+        try:
+            await self._orders.send_all(msgspec.json.encode(order) + b"\n")
+            while not found or not found[-1].ends:
+                found.append(msgspec.json.decode(await self._line(), type=Finding))
+        except (trio.BrokenResourceError, EOFError):
+            self.lives = False
+            found.append(Finding(ends=True, broken="the worker's own process ended"))
+        return tuple(found)
+
+    async def _line(self) -> bytes:
+        while (end := self._buffer.find(b"\n")) < 0:
+            piece = await self._findings.receive_some()
+            if not piece:
+                raise EOFError
+            self._buffer += piece
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+
+@asynccontextmanager
+async def _worker(modules: tuple[str, ...]) -> AsyncIterator[_Worker]:
+    """A worker, ended with the block together with whatever it started."""
+    home = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH", ""))))
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "harness.zoo.worker", *modules],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl-C is for us, and its whole group can be ended
+    )
+    try:
+        yield _Worker(process)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with trio.CancelScope(shield=True):
+            await process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                await trio.aclose_forcefully(pipe)

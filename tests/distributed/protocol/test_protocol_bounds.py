@@ -1,0 +1,47 @@
+"""One script does so much and no more, so that no call keeps the server for long."""
+
+from __future__ import annotations
+
+from am2z.queue.protocol import Parent
+
+from .protocol_driver import Driver, check
+
+
+def test_the_cancelled_of_all_depths_count_for_one_bound(driver: Driver) -> None:
+    driver.add("a", "top")
+    top = driver.take_one("top")
+    for n in range(5):
+        driver.add(f"a.{n}", "middle", parent=Parent("a", top.fence, "h"))
+    for item in driver.take("middle", total=5):
+        for n in range(300):
+            driver.add(f"{item.id}.{n}", parent=Parent(item.id, item.fence, "h"))
+    driver.cancel("a")
+    stats = driver.stats()
+    assert stats["middle"].failed + stats["p"].failed == 1_000
+
+
+def test_so_much_delayed_work_is_promoted_and_no_more(driver: Driver) -> None:
+    for n in range(3):
+        driver.add(f"a{n}", delay=1.0)
+    driver.advance(1.0)
+    assert driver.promote(2) == (2, 0.0)
+    assert driver.promote(2) == (1, None)
+    check(driver)
+
+
+def test_so_many_leases_are_reclaimed_and_no_more(driver: Driver) -> None:
+    for n in range(3):
+        driver.add(f"a{n}")
+    driver.take(total=3, lease=1.0)
+    driver.advance(1.0)
+    assert driver.reclaim(2) == (2, 0)
+    assert driver.reclaim(2) == (1, 0)
+    check(driver)
+
+
+def test_so_many_expired_sessions_are_named_and_no_more(driver: Driver) -> None:
+    for name in "ABC":
+        driver.add(name, session_id=name)
+        driver.done(driver.take_one())
+    driver.advance(1.0)
+    assert driver.expired_sessions(1.0, 2) == ["A", "B"]
