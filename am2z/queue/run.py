@@ -66,6 +66,8 @@ class Run:
         self._node = node
         self._dispatch = dispatch
         self._processor = processor
+        self.refusals = 0
+        """How often Redis has refused its report."""
         self._nursery = nursery
         self._outbox: Outbox | None = None
         self._on_call = on_call

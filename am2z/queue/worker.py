@@ -20,8 +20,8 @@ from am2z.queue.bell import Bell
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
-from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
-from am2z.queue.run import Run
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, will_pass
+from am2z.queue.run import REFUSALS, Run
 from am2z.queue.wire import Claimed, Claims
 from am2z.registry import Registry
 from am2z.slots import Slot, Slots
@@ -129,14 +129,17 @@ class Worker:
     async def _take_turn(self, nursery: trio.Nursery) -> bool:
         """Report what has ended and claim what there is room for; whether there was either."""
         room = min(self._slots.free, MOST_AT_ONCE) if self._may_find_work else 0
-        wants = self._wants() if room > 0 else []
         ended = self._next_ended()
+        # What was refused once is reported by itself, so that nothing else suffers for it.
+        wants = self._wants() if room > 0 and not (ended and ended[0].refusals) else []
         if not (wants or ended):
             return False
         try:
             claims = await self._exchange(ended, wants, room)
         except RECOVERABLE as error:
             _log.warning("work could not be claimed or reported: %s", error)
+            if not will_pass(error):
+                self._count_refusals(ended, error)
             await trio.sleep(RETRY_PAUSE)
             return True
         for run, _ in zip(ended, claims.acked, strict=True):
@@ -181,11 +184,26 @@ class Worker:
         await trio.lowlevel.checkpoint()  # raises: only a cancelled worker comes here
         raise AssertionError("unreachable")
 
+    def _count_refusals(self, ended: Sequence[Run], error: Exception) -> None:
+        """Redis refuses a turn, and not because it is away; somebody's report may be the reason."""
+        for run in ended:
+            run.refusals += 1
+        if len(ended) == 1 and ended[0].refusals >= REFUSALS:
+            run = self._ended.popleft()
+            self._forget(run)
+            _log.error(
+                "execution %s cannot report and is given up; it runs again when its lease has "
+                "ended: %s", run.claimed.id, error,
+            )  # fmt: skip
+
     def _next_ended(self) -> list[Run]:
         """The runs to report next, as many as go into one turn."""
-        if len(self._ended) <= 1:
-            return list(self._ended)
-        chosen, size = [], 0
+        if not self._ended:
+            return []
+        if self._ended[0].refusals:
+            return [self._ended[0]]
+        chosen: list[Run] = []
+        size = 0
         for run in self._ended:
             if len(chosen) >= MOST_AT_ONCE or size >= MOST_BYTES:
                 break

@@ -24,7 +24,7 @@ from am2z.errors import StateCorruptError, ValidationError
 from am2z.queue.dead import _letter
 from am2z.queue.keys import Keys
 from am2z.queue.payload import Ending, Job, read_result
-from am2z.queue.protocol import Parent, Protocol, StateWrite
+from am2z.queue.protocol import Parent, Protocol, Report, StateWrite, Submission
 from am2z.queue.stream import EventReader
 from am2z.queue.upkeep import Buried
 from am2z.queue.wire import (
@@ -167,11 +167,14 @@ class Parrot:
         return self.reply
 
 
+REPORT = Report("i", 1, success=True, body=b"")
 CALLS = {
     "enqueue": ("i", "p", b""),
-    "claim": ("r", [("p", 1)], {"total": 1, "lease": 1.0}),
+    "enqueue_many": ([Submission("i", "p", b""), Submission("j", "p", b"")],),
+    "claim": ("r", [("p", 1)], {"total": 1, "lease": 1.0, "reports": [REPORT]}),
     "heartbeat": ([("i", 1)], 1.0),
     "ack": ("i", 1, {"success": True, "body": b""}),
+    "ack_many": ([REPORT, REPORT],),
     "nack": ("i", 1, {"retry": True}),
     "cancel": ("i",),
     "emit": ("i", 1, "custom"),

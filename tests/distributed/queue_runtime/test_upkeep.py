@@ -19,6 +19,7 @@ from am2z import (
     processor,
 )
 from am2z.queue import maintenance, outbox, run
+from am2z.queue import worker as worker_module
 from am2z.queue.protocol import Parent
 from am2z.queue.wire import WireError
 
@@ -302,20 +303,29 @@ async def test_report_that_redis_refuses_for_good_is_given_up_and_the_execution_
         runs.append(ctx.fence)
         return state.evolve(count=len(runs))
 
-    monkeypatch.setattr(run, "RETRY_PAUSE", 0.01)
+    monkeypatch.setattr(worker_module, "RETRY_PAUSE", 0.01)
     settings = {"role": "worker", "lease": 0.5, "shutdown_grace": 30.0}
     async with make(counted, role="client") as client:
         async with make(counted, **settings) as worker:
             protocol = worker._parts.node.protocol
-            ack, tries, limit = protocol.ack, [], 3 * run.REFUSALS
+            ack, claim, tries, limit = protocol.ack_many, protocol.claim, [], 3 * run.REFUSALS
 
-            async def refuse(*args, **options):
-                tries.append(args)
-                if is_given_up or len(tries) < limit:
-                    raise refusal
-                return await ack(*args, **options)
+            def hear(reports):
+                if reports:
+                    tries.append(reports)
+                    if is_given_up or len(tries) < limit:
+                        raise refusal
 
-            monkeypatch.setattr(protocol, "ack", refuse)
+            async def hear_ack(reports):
+                hear(reports)
+                return await ack(reports)
+
+            async def hear_claim(*args, reports, **options):
+                hear(reports)
+                return await claim(*args, reports=reports, **options)
+
+            monkeypatch.setattr(protocol, "ack_many", hear_ack)
+            monkeypatch.setattr(protocol, "claim", hear_claim)
             handle = await client.submit(counted, Work(), "s")
             with trio.fail_after(10):
                 await wait_until(lambda: len(tries) >= (run.REFUSALS if is_given_up else limit), 10)
@@ -331,7 +341,7 @@ async def test_report_that_redis_refuses_for_good_is_given_up_and_the_execution_
 
 async def test_error_of_the_machinery_ends_one_run_and_not_its_worker(make, monkeypatch, caplog):
     broken = []
-    really = run.Run._report
+    really = run.Run._end
 
     async def break_once(self, *args, **options):
         if not broken:
@@ -339,7 +349,7 @@ async def test_error_of_the_machinery_ends_one_run_and_not_its_worker(make, monk
             raise ZeroDivisionError("nobody thought of this")
         await really(self, *args, **options)
 
-    monkeypatch.setattr(run.Run, "_report", break_once)
+    monkeypatch.setattr(run.Run, "_end", break_once)
     async with make(one, lease=0.3) as runtime:
         handle = await runtime.submit(one, Work())
         await wait_until(lambda: broken)
