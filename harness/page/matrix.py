@@ -51,7 +51,7 @@ def _row(mutant: Mutant, letters: list[str]) -> Markup:
     status = Status.PASS if mutant.killed else Status.FAIL
     word = el("span", ": found" if mutant.killed else ": alive", class_="hidden")
     if not mutant.killed:
-        word = el("span", " – alive")
+        word = el("span", " (alive)")
     found = el("span", icon(status), el("span", el("code", mutant.name), word),
                class_=f"mark {TONE[status]}")  # fmt: skip
     others = [rule_id for rule_id in mutant.by if rule_id != mutant.expected]
