@@ -96,7 +96,7 @@ class Worker:
         finally:
             self.give_back()
             if self._claim_scope is not None:
-                self._claim_scope.deadline = trio.current_time() + LAST_CLAIM
+                self._claim_scope.deadline = self._node.until(LAST_CLAIM)
 
     def claim_only_while(self, needed: Callable[[], bool]) -> None:
         """From now on, claim only while somebody needs it here: we are about to stop."""
@@ -110,6 +110,7 @@ class Worker:
 
     def give_back(self) -> None:
         """Stop everything that is held; each goes back to the queue, uncounted."""
+        self._node.leave()
         self._is_leaving = True
         for run in list(self._runs.values()):
             run.give_back()
