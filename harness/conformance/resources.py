@@ -440,3 +440,24 @@ async def test_housekeeping_never_breaks_a_runtime_that_is_stopping(kit: Kit) ->
         await runtime.start()
         assert (await runtime.execute(increment, TestState())).success
     assert result.success, result.error
+
+
+@rule("RES-028")
+async def test_work_that_takes_longer_than_a_lease_runs_once(kit: Kit) -> None:
+    lease = kit.timeout / 4
+    runs: list[int] = []
+
+    async def work(state: TestState, _ctx: Context) -> TestState:
+        runs.append(state.count)
+        await trio.sleep(1.6 * lease)
+        return state
+
+    working = make("working", work)
+    config = RuntimeConfig(lease=lease, max_deliveries=1)
+    for number in range(3):
+        async with kit.runtime(working, config=config) as runtime:
+            result = await runtime.execute(working, TestState(count=number))
+        # A process that the machine stops for longer than a lease may lose one, but not each time.
+        if result.success and runs.count(number) == 1:
+            return
+    raise AssertionError(f"a lease ended while its worker was at work: {runs}, {result.error!r}")

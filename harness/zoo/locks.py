@@ -84,7 +84,7 @@ def lock_get_then_set() -> Iterator[None]:
     async def lock_acquire(
         self: Protocol, name: str, owner: str, ttl: float, **line: Any
     ) -> tuple[bool, float]:
-        call: Any = self._client.call  # type: ignore[attr-defined]
+        call: Any = self._client.call
         key = f"{self.keys.prefix}lock:{encode(name)}"
         if await call("EXISTS", key):
             return await right(self, name, owner, ttl, **line)
