@@ -264,3 +264,29 @@ def test_an_orphan_of_a_stopped_session_is_told_that_it_was_stopped(driver: Driv
     assert driver.stop_session("A", 1) == (0, True)
     assert driver.take("q") == []
     assert driver.finished("wk")["a.1"].why is Why.STOPPED
+
+
+def test_a_nack_of_what_was_cancelled_is_lost(driver: Driver) -> None:
+    driver.add("a")
+    item = driver.take_one()
+    driver.cancel("a")
+    assert driver.nack("a", item.fence, retry=True).value == "lost"
+
+
+def test_what_is_returned_keeps_the_deliveries_before(driver: Driver) -> None:
+    driver.add("a")
+    driver.take_one(lease=1.0)
+    driver.advance(1.0)
+    driver.reclaim()
+    item = driver.take_one()
+    assert item.deliveries == 2
+    driver.nack("a", item.fence, retry=False)
+    assert driver.take_one().deliveries == 2
+
+
+def test_a_count_that_somebody_set_to_zero_is_returned_as_zero(driver: Driver) -> None:
+    driver.add("a")
+    item = driver.take_one()
+    driver.raw.hset(driver.keys.job("a"), "n", 0)
+    driver.nack("a", item.fence, retry=False)
+    assert driver.take_one().deliveries == 1

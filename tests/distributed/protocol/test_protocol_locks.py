@@ -119,3 +119,11 @@ def test_a_lock_without_a_time_to_live_is_not_free(driver: Driver) -> None:
     assert ask(driver, "holder")
     driver.raw.persist(f"{driver.keys.prefix}lock:l")
     assert driver.lock_acquire("l", "a", 30.0) == (False, 0.001)
+
+
+def test_who_waits_without_an_inbox_is_told_nothing(driver: Driver) -> None:
+    assert ask(driver, "holder")
+    assert not ask(driver, "a", runtime="")
+    assert driver.lock_release("l", "holder")
+    assert driver.inbox("") == []
+    assert ask(driver, "a")
