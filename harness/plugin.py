@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from harness.report import Report
     from harness.subject import RuntimeUnderTest
 
-pytest.register_assert_rewrite("harness.conformance", "harness.collector", "harness.waiting")
+REWRITTEN = ("harness.conformance", "harness.collector", "harness.waiting")
+"""Modules whose assertions tell what they compared."""
+
+pytest.register_assert_rewrite(*REWRITTEN)
 
 ROW = "am2z"
 """The name under which an outcome travels in a test report's ``user_properties``."""
@@ -68,7 +71,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--am2z-seed", type=int, metavar="N", help="the seed of everything that is random"
     )
-    group.addoption("--am2z-report", metavar="DIR", help="write report.json into this folder")
+    group.addoption("--am2z-report", metavar="DIR", help="write report.html, "
+        "report.json, junit.xml and badge.svg into this folder")  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -168,9 +172,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     folder, report = config.getoption("--am2z-report"), conformance_report(config)
     if folder and report is not None:
+        from harness.publish import publish  # noqa: PLC0415
         from harness.report import write_json  # noqa: PLC0415
 
-        write_json(report, Path(folder))
+        publish(write_json(report, Path(folder)))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from types import TracebackType
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from harness.outcome import Outcome, Status
-from harness.plugin import ROW, conformance_report
+from harness.plugin import REWRITTEN, ROW, conformance_report
 from harness.report import Report
 from harness.rows import outcome_of
 from harness.session import Replay
@@ -67,7 +68,9 @@ class Progress:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Say how a run is repeated, before anybody asks."""
+        """Say how a run is repeated, before anybody asks, and what asserts are to be told."""
+        # The plugin asked for it when it was imported, but that was before there was a pytest.
+        pytest.register_assert_rewrite(*(name for name in REWRITTEN if name not in sys.modules))
         config.pluginmanager.register(self._replay, "am2z-replay")
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

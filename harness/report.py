@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from harness.catalogue import SPEC, Catalogue
+from harness.catalogue import GROUPS, SPEC, Catalogue
 from harness.fingerprint import kit_fingerprint
 from harness.outcome import Status
 from harness.verdict import RuntimeVerdict, Verdict
@@ -46,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return bool(verdicts) and all(verdict is Verdict.CONFORMANT for verdict in verdicts)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data; the keys are a public format."""
+        """The report as plain data; the keys are a public format, to which keys may be added."""
         return {
             "spec": SPEC,
             "seed": self.seed,
@@ -58,6 +59,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "replay": self.replay,
             "seconds": round(self.seconds, 3),
             "runtimes": {name: self._runtime(name) for name in self.runtimes},
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "groups": GROUPS,
+            "catalogue": {
+                rule_id: {**msgspec.to_builtins(rule), "group": rule.group}
+                for rule_id, rule in self.catalogue.items()
+            },
         }
 
     def _runtime(self, name: str) -> dict[str, Any]:
@@ -77,6 +84,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
                         ("seconds", round(o.seconds, 4)),
                         ("reason", o.reason),
                         ("lesson", o.lesson),
+                        ("story", o.story),
                     )
                     if value
                 }

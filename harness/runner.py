@@ -96,7 +96,7 @@ def _finish(plan: Plan, console: Console, progress: Progress, status: int, noise
     console.rule("AM2Z conformance")
     print_report(report, console)
     if plan.report is not None:
-        console.print(f"report: {plan.report / 'report.json'}", markup=False)
+        console.print(f"report: {plan.report / 'report.html'}", markup=False)
     for what in progress.left_behind:
         console.print(f"left behind by one of the runtimes: {what}", markup=False, style="red")
     if progress.interrupted:
@@ -146,6 +146,7 @@ def _arguments(folder: Path) -> list[str]:
         "--import-mode=importlib",
         "--strict-markers",
         "--strict-config",
+        *("-o", "verbosity_assertions=2"),  # what was compared is told in full
         *(argument for name in unclean for argument in ("-W", f"error::{name}")),
         *("-p", "no:cacheprovider", "-p", "harness.plugin"),
     ]

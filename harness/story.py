@@ -13,6 +13,9 @@ from harness.trace import EventTrace
 __all__ = ["Counterexample", "evidence", "finished", "printable"]
 
 
+_LONGEST = 20_000
+
+
 class Counterexample(AssertionError):  # noqa: N818 - what it is, rather than an error
     """A rule is broken by a program: the smallest one that was found, and the two answers.
 
@@ -57,7 +60,9 @@ def _compared(error: BaseException) -> tuple[str, str]:
 
 
 def printable(text: str) -> str:
-    """Text that can be written down in UTF-8, whatever a runtime put into its messages."""
+    """Text that can be written down, whatever and how much a runtime put into its messages."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]} … ({len(text) - _LONGEST} more characters)"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

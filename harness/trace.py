@@ -85,5 +85,9 @@ def _line(moment: Moment) -> str:
 
 
 def _short(data: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{key}={value!r:.80}" for key, value in data.items())
+    text = ", ".join(f"{key}={_value(value):.80}" for key, value in data.items())
     return f"{{{text:.160}}}" if text else ""
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)

@@ -14,7 +14,7 @@ HELP = "run the conformance suite and say for each runtime whether it behaves"
 EXAMPLES = """
   am2z conformance                              local, queue[fake], and queue[server] if there is
                                                 a Redis server
-  am2z conformance local --report report        one runtime; write report/report.json
+  am2z conformance local --report report        one runtime; write a report to look at
   am2z conformance mypkg.testing:my_runtime     a runtime of your own
   am2z conformance local -k STA-004 --seed 42   one rule again, with the same seed
 
@@ -33,7 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="local, queue[fake], queue[server], or module:attribute of a RuntimeUnderTest or of "
         "a function that makes a runtime",
     )
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.json there")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write report.html, report.json, junit.xml and badge.svg there",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="repeat a run")
     parser.add_argument(
         "--redis",

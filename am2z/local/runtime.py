@@ -196,12 +196,12 @@ class LocalRuntime(BaseRuntime):
         self._stop_session(session_id)
 
     def _stop_session(self, session_id: str) -> None:
-        live, is_new = self._sessions.stop(session_id)
+        live, was_active = self._sessions.stop(session_id)
         for execution in live:
             execution.end_with(session_stopped(session_id))
         self.resources.unregister_session(session_id)
         self._store.expire(session_id, self.limits.session_ttl)
-        if is_new:
+        if was_active:
             self._work.publish(EventType.SESSION_STOPPED, "", session_id, "", {})
 
     async def clean_session(self, session_id: str) -> None:

@@ -58,11 +58,10 @@ class SessionTable:
         return session, True
 
     def stop(self, session_id: str) -> tuple[list[Execution], bool]:
-        """Refuse the session from now on. Answers what is live in it, and whether that is new."""
-        is_new = not self.is_stopped(session_id)
+        """Refuse the session from now on. Answers what is live in it, and whether it was active."""
         self._stopped[session_id] = trio.current_time() + self._ttl
         session = self._sessions.pop(session_id, None)
-        return (list(session.live) if session is not None else []), is_new
+        return (list(session.live) if session is not None else []), session is not None
 
     def clean(self, session_id: str) -> None:
         """Forget that the session was stopped."""

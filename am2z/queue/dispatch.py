@@ -178,7 +178,7 @@ class Dispatch:
         What was submitted stays in the queue for others; what somebody waited for is cancelled.
         """
         left = [pending for pending in self._inbox.waiting if not pending.is_child]
-        with trio.move_on_after(LOOK_UP):
+        with trio.move_on_at(self._node.until(LOOK_UP)):
             try:
                 for pending in left:
                     if pending.is_transient:

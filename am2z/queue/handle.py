@@ -107,7 +107,7 @@ async def withdraw(node: Node, execution_id: str) -> None:
 
     For a bounded time only: one that is not reached in it runs in vain, and does no harm.
     """
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_GRACE):
+    with trio.CancelScope(shield=True, deadline=node.until(CANCEL_GRACE)):
         try:
             await node.protocol.cancel(execution_id)
         except RECOVERABLE as error:

@@ -24,6 +24,8 @@ __all__ = ["Leases"]
 
 _log = logging.getLogger("am2z.maintenance")
 
+END = 2.0
+"""How long a runtime that leaves waits for the thread to end, in seconds."""
 BATCH = 500
 """How many leases one heartbeat renews."""
 
@@ -60,17 +62,27 @@ class Leases:
         """Renew all leases for as long as the block runs."""
         token = trio.lowlevel.current_trio_token()
         limiter = trio.CapacityLimiter(1)
+        # Shielded, for it ends by itself; but a thread that waits for a server is not waited for.
+        thread = trio.CancelScope(shield=True)
         self._stop.clear()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                lambda: trio.to_thread.run_sync(
-                    self._beat, token, thread_name="am2z heartbeat", limiter=limiter
+
+        async def beat() -> None:
+            with thread:
+                await trio.to_thread.run_sync(
+                    self._beat,
+                    token,
+                    thread_name="am2z heartbeat",
+                    limiter=limiter,
+                    abandon_on_cancel=True,
                 )
-            )
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beat)
             try:
                 yield
             finally:
                 self._stop.set()
+                thread.deadline = self._node.until(END)
 
     def _beat(self, token: trio.lowlevel.TrioToken) -> None:
         """The thread: every third of a lease, renew what is held."""

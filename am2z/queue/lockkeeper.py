@@ -21,6 +21,8 @@ from am2z.queue.upkeep import ms
 
 __all__ = ["LockKeeper"]
 
+END = 2.0
+"""How long a runtime that leaves waits for the thread to end, in seconds."""
 BATCH = 500
 """How many locks are extended in one exchange."""
 LONG = 3600.0
@@ -82,17 +84,27 @@ class LockKeeper:
         await self._wanted.wait()
         token = trio.lowlevel.current_trio_token()
         limiter = trio.CapacityLimiter(1)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                lambda: trio.to_thread.run_sync(
-                    self._extend_all, token, thread_name="am2z locks", limiter=limiter
+        # Shielded, for it ends by itself; but a thread that waits for a server is not waited for.
+        thread = trio.CancelScope(shield=True)
+
+        async def extend() -> None:
+            with thread:
+                await trio.to_thread.run_sync(
+                    self._extend_all,
+                    token,
+                    thread_name="am2z locks",
+                    limiter=limiter,
+                    abandon_on_cancel=True,
                 )
-            )
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(extend)
             try:
                 await self._watch()
             finally:
                 self._is_over = True
                 self._news.set()
+                thread.deadline = self._node.until(END)
 
     async def _watch(self) -> None:
         """Lose in time what could not be extended, however long the thread waits for an answer."""

@@ -45,7 +45,7 @@ class QueueLocks(LockBackend):
         A lock whose block takes longer expires in its time, so nobody meets that block.
         """
         self.end()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_GRACE):
+        with trio.CancelScope(shield=True, deadline=self._node.until(CANCEL_GRACE)):
             await self.ended()
 
     def wake(self, owner: str) -> None:
@@ -78,7 +78,7 @@ class QueueLocks(LockBackend):
         until = self._keeper.drop(lock)
         was_ours = time.monotonic() < until  # for all of its block, which is over now
         protocol = self._node.protocol
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_GRACE):
+        with trio.CancelScope(shield=True, deadline=self._node.until(CANCEL_GRACE)):
             try:
                 told = await protocol.lock_release(lock.name, lock.owner, idempotent=False)
                 # Where that took longer than the lock lives, it has only expired on the way.

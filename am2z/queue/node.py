@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import trio
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -24,7 +26,7 @@ from am2z.queue.client import RedisClient
 from am2z.queue.protocol import Protocol
 from am2z.queue.wire import WireError
 
-__all__ = ["RECOVERABLE", "RETRY_PAUSE", "Node", "network_errors", "will_pass"]
+__all__ = ["FAREWELL", "RECOVERABLE", "RETRY_PAUSE", "Node", "network_errors", "will_pass"]
 
 RECOVERABLE = (RedisError, WireError)
 """What a loop that must go on survives: it logs, waits a moment and tries again."""
@@ -32,6 +34,11 @@ RECOVERABLE = (RedisError, WireError)
 RETRY_PAUSE = 0.25
 """Seconds that such a loop waits; the client itself reconnects with back-off below it."""
 
+
+FAREWELL = 2.5
+"""Seconds that a runtime which leaves has for everything that Redis must still be told."""
+LAST_WORD = 0.5
+"""Seconds that each of it may take when those are over: enough where Redis does answer."""
 
 _PASSING = (
     AskError,  # MOVED too
@@ -57,7 +64,7 @@ def will_pass(error: Exception) -> bool:
 class Node:
     """What the parts of a running ``QueueRuntime`` share."""
 
-    __slots__ = ("client", "config", "log", "protocol", "runtime_id")
+    __slots__ = ("_leaves_by", "client", "config", "log", "protocol", "runtime_id")
 
     def __init__(
         self, runtime_id: str, client: RedisClient, protocol: Protocol, config: RuntimeConfig
@@ -67,6 +74,17 @@ class Node:
         self.protocol = protocol
         self.config = config
         self.log = logging.getLogger("am2z.queue_runtime")
+        self._leaves_by = math.inf
+
+    def leave(self) -> None:
+        """We stop: from now on all that still has to be told shares ``FAREWELL`` seconds."""
+        self._leaves_by = min(self._leaves_by, trio.current_time() + FAREWELL)
+        self.client.leave(self._leaves_by)
+
+    def until(self, limit: float) -> float:
+        """The deadline of something that may take ``limit`` seconds, and less while we leave."""
+        now = trio.current_time()
+        return min(now + limit, max(self._leaves_by, now + LAST_WORD))
 
     def key(self, name: str) -> str:
         """A key of this namespace."""

@@ -190,7 +190,7 @@ class Run:
                 return
 
     async def _return(self) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + GIVE_BACK):
+        with trio.CancelScope(shield=True, deadline=self._node.until(GIVE_BACK)):
             try:
                 await self._node.protocol.nack(
                     self.claimed.id, self.claimed.fence, retry=False, event_data=pack_event({})

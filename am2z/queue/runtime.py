@@ -28,7 +28,7 @@ from am2z.queue.keys import Keys
 from am2z.queue.leases import Leases
 from am2z.queue.locks import QueueLocks
 from am2z.queue.maintenance import Maintenance
-from am2z.queue.node import RECOVERABLE, Node, network_errors
+from am2z.queue.node import FAREWELL, RECOVERABLE, Node, network_errors
 from am2z.queue.outbox import Outbox
 from am2z.queue.protocol import Protocol
 from am2z.queue.state import RedisStateManager
@@ -44,9 +44,6 @@ from am2z.stats import QueueStats, RuntimeStats
 __all__ = ["QueueRuntime", "Role"]
 
 Role = Literal["both", "client", "worker"]
-
-FAREWELL = 3.0
-"""How long a stopping runtime may take to say goodbye to Redis, in seconds."""
 
 
 class QueueRuntime(BaseRuntime):
@@ -233,6 +230,7 @@ class QueueRuntime(BaseRuntime):
                         yield
                         work.cancel_scope.cancel()
             finally:
+                node.leave()
                 self._locks = None
                 await locks.give_back()
                 await self._say_goodbye(parts)
@@ -241,7 +239,7 @@ class QueueRuntime(BaseRuntime):
                 nursery.cancel_scope.cancel()
 
     async def _say_goodbye(self, parts: _Parts) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
+        with trio.CancelScope(shield=True, deadline=parts.node.until(FAREWELL)):
             parts.dispatch.close()
             await parts.dispatch.answer_callers()
             try:
@@ -260,10 +258,11 @@ class QueueRuntime(BaseRuntime):
             await parts.inbox.nobody_waits()
             if parts.worker is not None:
                 await parts.worker.drained()
+        parts.node.leave()
         await parts.dispatch.answer_callers()
         if parts.worker is not None:
             parts.worker.give_back()
-            with trio.move_on_after(FAREWELL):
+            with trio.move_on_at(parts.node.until(FAREWELL)):
                 await parts.worker.drained()
 
     def _count_connection(self, change: int) -> None:

@@ -106,7 +106,7 @@ class Worker:
         finally:
             self.give_back()
             if self._turn_scope is not None:
-                self._turn_scope.deadline = trio.current_time() + LAST_TURN
+                self._turn_scope.deadline = self._node.until(LAST_TURN)
 
     def claim_only_while(self, needed: Callable[[], bool]) -> None:
         """From now on, claim only while somebody needs it here: we are about to stop."""
@@ -120,6 +120,7 @@ class Worker:
 
     def give_back(self) -> None:
         """Stop everything that is held; each goes back to the queue, uncounted."""
+        self._node.leave()
         self._is_leaving = True
         for run in list(self._runs.values()):
             run.give_back()
@@ -161,7 +162,7 @@ class Worker:
         # Shielded: what Redis has given us while we are cancelled must be known, to go back.
         self._turn_scope = trio.CancelScope(shield=True)
         if self._is_leaving:
-            self._turn_scope.deadline = trio.current_time() + LAST_TURN
+            self._turn_scope.deadline = self._node.until(LAST_TURN)
         with self._turn_scope:
             try:
                 if not wants:
@@ -304,7 +305,7 @@ class Worker:
 
     async def _report_the_rest(self) -> None:
         """The worker was cancelled: what has ended all the same is reported, for a bounded time."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_TURN):
+        with trio.CancelScope(shield=True, deadline=self._node.until(LAST_TURN)):
             try:
                 while ended := self._next_ended():
                     await self._exchange(ended, (), 0)

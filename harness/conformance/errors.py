@@ -525,3 +525,49 @@ async def test_an_error_crosses_between_runtimes(kit: Kit) -> None:
     assert (error.sku, error.wanted, error.context) == ("chair", 3, {"shelf": ["A", 7]})
     assert "fail_in_the_end" in "".join(getattr(error, "__notes__", ())), "no remote traceback"
     assert result.metadata.attempt == 2
+
+
+@rule("ERR-029")
+async def test_a_call_that_had_ended_is_not_made_again(kit: Kit) -> None:
+    calls: list[str] = []
+
+    async def charge(state: TestState, ctx: Context) -> TestState:
+        calls.append(ctx.execution_id)
+        return state.evolve(count=state.count + 1)
+
+    def buying(gate: Gate) -> Processor[TestState]:
+        async def buy(state: TestState, ctx: Context) -> TestState:
+            answer = await ctx.call("charge", state)
+            return await gate.run(answer.unwrap(), ctx)
+
+        return make("buy", buy)
+
+    charging, first, second = make("charge", charge), Gate(), Gate()
+    second.open()
+    config = RuntimeConfig(shutdown_grace=0)
+    async with kit.runtime(role="client") as client:
+        async with kit.runtime(charging, buying(first), config=config, role="worker"):
+            handle = await client.submit("buy", TestState())
+            with within(kit, "the end of a call"):
+                await first.started.wait()
+        async with kit.runtime(charging, buying(second), role="worker"):
+            with within(kit, "an answer by the other worker"):
+                result = await handle.result()
+    assert len(calls) == 1, "the call was made again"
+    assert result.unwrap().count == 1
+
+
+@rule("ERR-030")
+async def test_a_cancelled_execution_takes_its_calls_along(kit: Kit) -> None:
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("gate", state)).unwrap()
+
+    gate, asking = Gate(), make("asking", ask)
+    async with kit.runtime(gate.processor, asking) as runtime:
+        handle = await runtime.submit(asking, TestState())
+        with within(kit, "the start of a call"):
+            await gate.started.wait()
+        await handle.cancel()
+        with within(kit, "the end of what a cancelled execution had called"):
+            await gate.ended.wait()
+    assert gate.was_cancelled

@@ -70,16 +70,24 @@ async def test_execution_is_told_from_its_start_to_its_end(kit: Kit) -> None:
 
 @rule("EVT-002")
 async def test_progress_is_told_in_order_while_the_work_is_done(kit: Kit) -> None:
-    async with kit.runtime(tell) as runtime:
+    async def hurry(state: TestState, ctx: Context) -> TestState:
+        for percent in range(10):
+            ctx.update_progress(percent)
+        return state
+
+    async with kit.runtime(tell, make("hurry", hurry)) as runtime:
         with TestEventCollector(runtime).start("processor:*") as events:
             await runtime.execute(tell, TestState())
             told = events.events()
+            await runtime.execute("hurry", TestState())
+            in_a_hurry = events.events("processor:progress")[3:]
     assert [event.type.removeprefix("processor:") for event in told] == [
         "active",
         *["progress"] * 3,
         "completed",
     ]
     assert [event.data["percent"] for event in told[1:-1]] == [10, 50.5, 100]
+    assert [event.data["percent"] for event in in_a_hurry] == [*range(10)]
 
 
 @rule("EVT-003")

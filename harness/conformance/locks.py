@@ -58,22 +58,35 @@ async def test_lock_has_one_holder_and_a_greater_fence_each_time(kit: Kit) -> No
 
     async def add() -> None:
         nonlocal total
+        async with runtime.lock("ledger") as lock:
+            assert lock.name == "ledger"
+            fences.append(lock.fence)
+            seen = total
+            await trio.sleep(0.001)
+            total = seen + 1
+
+    async def add_often() -> None:
         for _ in range(5):
-            async with runtime.lock("ledger") as lock:
-                assert lock.name == "ledger"
-                fences.append(lock.fence)
-                seen = total
-                await trio.sleep(0.001)
-                total = seen + 1
+            try:
+                await add()
+            except LockLostError as error:
+                raise AssertionError("a lock went to another one while it was held") from error
+
+    async def other_names() -> None:
+        try:
+            async with runtime.lock("another") as other, runtime.lock("ledger") as first:
+                assert (other.name, first.name) == ("another", "ledger")
+                fences.append(first.fence)
+        except ConfigurationError as error:
+            raise AssertionError("the lock of one name is that of another") from error
 
     async with kit.runtime() as runtime:
-        async with runtime.lock("another") as other, runtime.lock("ledger") as first:
-            assert other.fence != first.fence or other.name != first.name
-            fences.append(first.fence)
+        with within(kit, "two locks of different names at the same time"):
+            await other_names()
         with within(kit, "20 turns of four tasks"):
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
-                    nursery.start_soon(add)
+                    nursery.start_soon(add_often)
     assert total == 20, "two blocks that hold one lock have overlapped"
     assert fences == sorted(set(fences)), "a later holder has no greater fence"
 
@@ -104,12 +117,12 @@ async def test_lock_is_free_after_its_block_however_that_ended(kit: Kit) -> None
             async with runtime.lock("a"):
                 raise error
         assert raised.value is error, "a block's own exception has to pass as it is"
-        with trio.CancelScope() as scope:
+        with within(kit, "the lock to be free after an exception"), trio.CancelScope() as scope:
             async with runtime.lock("a"):
                 scope.cancel()
                 await trio.sleep_forever()
         assert scope.cancelled_caught
-        with within(kit, "the lock to be free at once"):
+        with within(kit, "the lock to be free after it was cancelled"):
             async with runtime.lock("a"):
                 with pytest.raises(ConfigurationError):
                     async with runtime.lock("a"):
@@ -160,12 +173,12 @@ async def test_lock_is_lost_with_its_runtime(kit: Kit) -> None:
             ends.append(error)
 
     async with kit.runtime() as runtime:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hold)
-            await holds.wait()
-            nursery.start_soon(wait)
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            with within(kit, "the end of a runtime whose lock is held"):
+        with within(kit, "the end of everybody who holds or awaits a lock of a stopped runtime"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hold)
+                await holds.wait()
+                nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked(0.01)
                 await runtime.stop()
         assert {type(error) for error in ends} == {LockLostError, RuntimeStoppedError}
         with pytest.raises(RuntimeNotStartedError):

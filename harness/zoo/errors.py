@@ -526,6 +526,14 @@ def dropped_letter_stays() -> Iterator[None]:
         yield
 
 
+@mutant("cancelled-work-becomes-dead-letter", rule="ERR-027")
+@contextmanager
+def cancelled_work_becomes_dead_letter() -> Iterator[None]:
+    """What was cancelled on purpose is kept among what failed."""
+    with edit(Engine, "_fail", " and execution.verdict is None", ""):
+        yield
+
+
 @mutant("retry-of-letter-loses-session", rule="ERR-028")
 @contextmanager
 def retry_of_letter_loses_session() -> Iterator[None]:

@@ -161,7 +161,7 @@ def events_stay_in_the_worker() -> Iterator[None]:
             time=wall_clock(),
             data=copy_event(data),
         )
-        self.emitter._bus.publish(told)  # type: ignore[attr-defined]
+        self.emitter._bus.publish(told)
         return Delivery(trio.lowlevel.checkpoint)
 
     with patch(Run, "emit_from", emit_from):

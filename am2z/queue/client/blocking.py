@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import trio
@@ -18,6 +19,8 @@ __all__ = ["BlockingPool"]
 
 UNBLOCK_LIMIT = 2.0
 """A cancelled blocking command is shielded for at most so many seconds."""
+LAST_UNBLOCK = 0.1
+"""The same for each once the time of a client that leaves is over."""
 MARGIN = 2.0
 """So many seconds after its own timeout a blocking command must have been answered."""
 MAX_IDLE = 8
@@ -29,6 +32,8 @@ class BlockingPool:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self.leaves_by = math.inf
+        """When all of it shall be over."""
         self._idle: list[Connection] = []
         link.on_reconnect.append(self._forget_idle)
 
@@ -82,7 +87,9 @@ class BlockingPool:
             return
         unblock = pack(("CLIENT", "UNBLOCK", connection.client_id))
         pause = 0.001
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + UNBLOCK_LIMIT) as scope:
+        now = trio.current_time()
+        until = min(now + UNBLOCK_LIMIT, max(self.leaves_by, now + LAST_UNBLOCK))
+        with trio.CancelScope(shield=True, deadline=until) as scope:
             while waiter.reply is PENDING:
                 try:
                     answer = await self._link.exchange(unblock)

@@ -28,6 +28,9 @@ from .url import Target, parse_url
 
 __all__ = ["RedisClient", "open_client"]
 
+SILENCE = 2.0
+"""Seconds after which a connection on which a command is unanswered counts as dead, at most."""
+
 
 @asynccontextmanager
 async def open_client(
@@ -44,10 +47,10 @@ async def open_client(
 
     ``name`` is shown in the server's ``CLIENT LIST``. A connection may take ``connect_timeout``
     seconds to come about. ``patience`` (seconds) bounds two things: how long a command waits for a
-    lost connection to come back, and how long the server may leave a command unanswered before the
-    connection counts as dead. ``on_connection`` is called with ``+1`` and ``-1`` as each physical
-    connection is opened and closed; it may raise to refuse one. (Connections that only ask a
-    sentinel or a cluster where the server is are not counted.)
+    lost connection to come back, and, up to 2 seconds, how long the server may leave a command
+    unanswered before the connection counts as dead. ``on_connection`` is called with ``+1`` and
+    ``-1`` as each physical connection is opened and closed; it may raise to refuse one.
+    (Connections that only ask a sentinel or a cluster where the server is are not counted.)
 
     ``redis+sentinel://`` finds the master anew at each dial, and after a failover. With
     ``redis+cluster://`` the client serves the keys of one slot, that of ``key``, and follows them
@@ -70,7 +73,7 @@ async def open_client(
         locator_for(target, key),
         name=name,
         connect_timeout=connect_timeout,
-        stall_limit=patience,
+        stall_limit=min(patience, SILENCE),
         on_connection=on_connection or _count_nothing,
     )
     link = Link(dialler, patience=patience)
@@ -196,6 +199,13 @@ class RedisClient(AsyncCoreCommands):
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def leave(self, deadline: float) -> None:
+        """Cancelled blocking commands shall be over by then, on trio's clock: the client leaves.
+
+        One that a server leaves unanswered for longer is given up with its connection.
+        """
+        self._blocking.leaves_by = deadline
 
     def pipeline(self, *, transaction: bool = False) -> Pipeline:
         """An empty pipeline; see ``Pipeline``."""

@@ -23,7 +23,7 @@ MAX_WAITERS = 8192
 """So many commands may await their replies on one connection; further ones wait their turn."""
 MAX_OUTBOX_BYTES = 16 * 1024 * 1024
 """So many bytes may await being sent; further commands wait their turn."""
-WATCH_TICKS = 5
+WATCH_TICKS = 10
 """The watcher looks so many times in the span after which an unanswered command is given up."""
 
 
@@ -42,6 +42,7 @@ class Connection:
         "_wire",
         "_writer",
         "client_id",
+        "fell_silent",
         "is_open",
         "is_retired",
         "leaving",
@@ -64,6 +65,8 @@ class Connection:
         self.leaving = trio.Event()
         """Set when no further command may be submitted: the connection is retired, or gone."""
         self.is_retired = False
+        self.fell_silent = False
+        """Whether it was given up because a command got no reply."""
         self._wire = wire
         self._on_close = on_close
         self._stall_limit = stall_limit
@@ -218,6 +221,7 @@ class Connection:
             ticks = ticks + 1 if now[0] is not None and now == seen else 0
             seen = now
             if ticks >= WATCH_TICKS:
+                self.fell_silent = True
                 self.drop(f"no reply within {limit:g} s")
 
 

@@ -236,6 +236,10 @@ class Link:
             if self.is_closed:
                 return
             _log.warning("lost the connection to %s: %s", self._dialler.where, connection.reason)
+            if connection.fell_silent:
+                # Those that block would notice it only when their own time is over.
+                for other in tuple(self._others):
+                    other.drop("another connection to the same server fell silent")
             # One that is lost as soon as it is there is no better than one that cannot be dialled.
             is_steady = trio.current_time() - born >= _STEADY
             self._failures = 0 if is_steady else self._failures + 1

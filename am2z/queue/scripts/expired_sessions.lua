@@ -10,7 +10,7 @@ local limit = int(now - tonumber(ARGV[1]))
 for _, group in ipairs(call('ZRANGEBYSCORE', P .. 'sessions', '-inf', limit, 'LIMIT', 0, ARGV[2])) do
   local n, stopped = work(group)
   if n > 0 and not stopped then
-    call('ZADD', P .. 'sessions', 'XX', int(now), group)
+    call('ZADD', P .. 'sessions', int(now), group)
   else
     groups[#groups + 1] = group
   end

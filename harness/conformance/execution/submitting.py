@@ -107,8 +107,12 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
     async def refuse(_state: TestState, _ctx: Context) -> TestState:
         raise BusinessError("no chairs left", context={"sku": "chair"})
 
-    refusing = make("refusing", refuse)
-    async with kit.runtime(refusing, increment) as runtime:
+    async def do_without(state: TestState, ctx: Context) -> TestState:
+        await ctx.call("refusing", state)
+        return state
+
+    refusing, careful, gate = make("refusing", refuse), make("careful", do_without), Gate()
+    async with kit.runtime(refusing, careful, gate.processor, increment) as runtime:
         failed = await runtime.execute(refusing, TestState(count=7), "s")
         await runtime.execute(increment, TestState())
         letters = await runtime.dead.list()
@@ -126,6 +130,13 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
         assert await runtime.dead.drop(letter.execution_id)
         assert not await runtime.dead.drop(letter.execution_id)
         assert await runtime.dead.list() == []
+        assert (await runtime.execute(careful, TestState())).success
+        assert await runtime.dead.list() == [], "the error of a call is its caller's"
+        handle = await runtime.submit(gate.processor, TestState())
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        await handle.cancel()
+        assert await runtime.dead.list() == [], "what was cancelled has not failed"
 
 
 @rule("ERR-028")

@@ -17,14 +17,15 @@ import trio
 from am2z import Context, QueueRuntime, RuntimeConfig, processor
 from am2z.queue.client import ConnectionLostError, open_client, sync_client
 from harness import RedisProxy
+from tests.distributed.queue_runtime.conftest import wait_until, within
 from tests.distributed.redis_client.conftest import RedisServer
 
 from .crash_program import Program, Sum, add, script_names, twice
 
 pytestmark = pytest.mark.trio
 
-NOTICED = 6.5
-"""Seconds after which a silent line is given up: what is unanswered for 5 s counts as lost."""
+NOTICED = 3.0
+"""Seconds after which a silent line is given up: what is unanswered for 2 s counts as lost."""
 AGAIN = 3.0
 """Seconds within which work flows again once it can."""
 
@@ -140,6 +141,29 @@ async def test_work_flows_again_over_new_lines_when_the_old_ones_fell_silent(
             assert all(result.success for result in results)
             versions = [await runtime.state.version(s) for s in ("before", "running", "after")]
         assert versions == [1, 1, 21]
+
+
+async def test_half_open_lines_are_noticed_and_work_flows_within_three_seconds(server, namespace):
+    """Redis is back as soon as new connections work; the old ones never say that they are dead.
+
+    Neither the caller's nor the worker's, which blocks on its line until its time is over.
+    """
+
+    async def once() -> float:
+        async with (
+            RedisProxy(server.url) as proxy,
+            make(proxy.url, namespace, add, role="worker", lease=10.0) as worker,
+            make(proxy.url, namespace, role="client") as client,
+        ):
+            await client.execute("add", Sum())
+            await wait_until(lambda: worker._parts.worker._idle_scope is not None)
+            proxy.pause(new=False)
+            back = trio.current_time()
+            with trio.fail_after(20):
+                assert (await client.execute("add", Sum(count=4))).unwrap().count == 5
+            return trio.current_time() - back
+
+    await within(3.0, once)
 
 
 @pytest.mark.parametrize("noticed_by", ["a blocking command", "the shared connection"])

@@ -19,6 +19,7 @@ from am2z.queue.library import ScriptLibrary
 HERE = Path(__file__).parent
 FILES = (
     "execution", "checks", "sessions", "recovery", "locks", "bounds", "transcript", "garbage",
+    "smoke",
 )  # fmt: skip
 """The tests that are fast, the more telling ones first."""
 
@@ -66,7 +67,7 @@ def main(ini: str) -> None:
     os.dup2(2, 1)  # what tests print must not stand between the answers
     plugins = ["terminal", "cacheprovider", "logging", "faulthandler"]
     options = [f"-c{ini}", f"--rootdir={Path.cwd()}", f"--confcutdir={HERE}", "-x"]
-    options += [f"-pno:{name}" for name in plugins] + ["-knot fakeredis"]
+    options += [f"-pno:{name}" for name in plugins]
     tests = [str(HERE / f"test_protocol_{name}.py") for name in FILES]
     for line in sys.stdin:
         Changed(Path(line.strip()))

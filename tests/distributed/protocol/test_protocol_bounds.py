@@ -45,3 +45,24 @@ def test_so_many_expired_sessions_are_named_and_no_more(driver: Driver) -> None:
         driver.done(driver.take_one())
     driver.advance(1.0)
     assert driver.expired_sessions(1.0, 2) == ["A", "B"]
+
+
+def test_a_claim_skips_so_many_ids_that_wait_no_longer_and_no_more(driver: Driver) -> None:
+    for n in range(1_500):
+        driver.add(f"a{n}")
+        driver.raw.delete(driver.keys.job(f"a{n}"))
+    driver.add("last")
+    looks = 0
+    while not driver.take():
+        looks += 1
+        assert driver.raw.exists(f"{driver.keys.prefix}wake:p"), "somebody has to look again"
+    assert 1 <= looks <= 3
+
+
+def test_the_first_that_come_have_woken_everyone(driver: Driver) -> None:
+    for n in range(64):
+        driver.add(f"a{n}")
+    assert driver.raw.llen(f"{driver.keys.prefix}wake:p") == 64
+    driver.raw.delete(f"{driver.keys.prefix}wake:p")  # as if workers had taken them
+    driver.add("b")
+    assert not driver.raw.exists(f"{driver.keys.prefix}wake:p")

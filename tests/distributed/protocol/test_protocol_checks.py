@@ -85,6 +85,15 @@ def test_a_dead_letter_whose_time_has_passed_is_taken_off_the_list(driver: Drive
     assert driver.dead_drop("a") is False
 
 
+def test_one_dead_letter_is_shown_without_the_others(driver: Driver) -> None:
+    for name in "ab":
+        driver.add(name)
+        driver.fail(driver.take_one())
+    assert [letter.id for letter in driver.dead("a")] == ["a"]
+    driver.raw.delete(f"{driver.keys.prefix}dead")  # as if Redis had lost it
+    assert driver.dead("a") == []
+
+
 def test_a_lost_counter_of_fences_does_not_repeat_one(driver: Driver) -> None:
     for n in range(9):
         driver.add(f"a{n}")
@@ -135,7 +144,8 @@ def test_a_count_that_is_none_is_found_wherever_it_is_read(
 
 
 @pytest.mark.parametrize(
-    ("field", "junk"), [("t", "q"), ("t", None), ("n", "-1"), ("a", "x"), ("p", None)]
+    ("field", "junk"),
+    [("t", "q"), ("t", None), ("n", "-1"), ("a", "x"), ("p", None), ("p", "q"), ("s", "S")],
 )
 def test_a_waiting_execution_that_cannot_be_read_is_set_aside(
     driver: Driver, field: str, junk: str | None
@@ -229,3 +239,54 @@ def test_a_cancel_takes_the_tokens_only_with_the_last_work(driver: Driver) -> No
     assert driver.raw.exists(f"{driver.keys.prefix}wake:p"), "a worker must be woken for b"
     driver.cancel("b")
     assert not driver.raw.exists(f"{driver.keys.prefix}wake:p")
+
+
+def test_a_finished_id_answers_only_the_call_that_it_was(driver: Driver) -> None:
+    driver.add("top", session_id="A")
+    top = driver.take_one()
+    same = {"session_id": "A", "parent": Parent("top", top.fence, "h")}
+    driver.add("a", "q", **same)
+    driver.done(driver.take_one("q"))
+    assert driver.add("a", "q", **same) == "finished"
+    assert driver.add("a", "p", **same) == "mismatch"
+    assert driver.add("a", "q", **(same | {"session_id": "B"})) == "mismatch"
+    assert driver.add("a", "q", **(same | {"session_id": None})) == "mismatch"
+    other = Parent("top", top.fence, "i")
+    assert driver.add("a", "q", session_id="A", parent=other) == "mismatch"
+
+
+def test_an_orphan_of_a_stopped_session_is_told_that_it_was_stopped(driver: Driver) -> None:
+    driver.add("a", session_id="A")
+    item = driver.take_one(worker="wk")
+    parent = Parent("a", item.fence, "h")
+    driver.add("a.1", "q", session_id="A", parent=parent, reply_to="wk")
+    driver.raw.delete(driver.keys.job("a"))  # as if Redis had lost it
+    assert driver.stop_session("A", 1) == (0, True)
+    assert driver.take("q") == []
+    assert driver.finished("wk")["a.1"].why is Why.STOPPED
+
+
+def test_a_nack_of_what_was_cancelled_is_lost(driver: Driver) -> None:
+    driver.add("a")
+    item = driver.take_one()
+    driver.cancel("a")
+    assert driver.nack("a", item.fence, retry=True).value == "lost"
+
+
+def test_what_is_returned_keeps_the_deliveries_before(driver: Driver) -> None:
+    driver.add("a")
+    driver.take_one(lease=1.0)
+    driver.advance(1.0)
+    driver.reclaim()
+    item = driver.take_one()
+    assert item.deliveries == 2
+    driver.nack("a", item.fence, retry=False)
+    assert driver.take_one().deliveries == 2
+
+
+def test_a_count_that_somebody_set_to_zero_is_returned_as_zero(driver: Driver) -> None:
+    driver.add("a")
+    item = driver.take_one()
+    driver.raw.hset(driver.keys.job("a"), "n", 0)
+    driver.nack("a", item.fence, retry=False)
+    assert driver.take_one().deliveries == 1

@@ -99,3 +99,31 @@ def test_everything_about_locks_has_a_time_to_live(either: Driver) -> None:
     assert not ask(either, "a")
     assert either.lock_release("l", "holder")
     assert [key for key in either.left() if key.startswith(("l", "in"))] == []
+
+
+def test_who_has_a_lock_and_asks_again_has_it_for_the_new_time(driver: Driver) -> None:
+    _, fence = driver.lock_acquire("l", "one", 30.0)
+    assert driver.lock_acquire("l", "one", 600.0) == (True, fence)
+    assert driver.raw.pttl(f"{driver.keys.prefix}lock:l") > 60_000
+
+
+def test_a_line_that_redis_lost_forms_again(driver: Driver) -> None:
+    assert ask(driver, "holder")
+    assert not ask(driver, "a")
+    driver.raw.delete(f"{driver.keys.prefix}lq:l")
+    assert not ask(driver, "a")
+    assert line(driver) == ["a"]
+
+
+def test_a_lock_without_a_time_to_live_is_not_free(driver: Driver) -> None:
+    assert ask(driver, "holder")
+    driver.raw.persist(f"{driver.keys.prefix}lock:l")
+    assert driver.lock_acquire("l", "a", 30.0) == (False, 0.001)
+
+
+def test_who_waits_without_an_inbox_is_told_nothing(driver: Driver) -> None:
+    assert ask(driver, "holder")
+    assert not ask(driver, "a", runtime="")
+    assert driver.lock_release("l", "holder")
+    assert driver.inbox("") == []
+    assert ask(driver, "a")

@@ -145,3 +145,10 @@ def test_a_runtime_that_leaves_serves_nothing_and_keeps_no_inbox(driver: Driver)
     driver.leave("rt")
     assert not driver.raw.exists(driver.keys.inbox("rt"))
     assert driver.add("b", need_served=True) == "unserved"
+
+
+def test_a_runtime_that_died_is_forgotten_by_those_that_live(driver: Driver) -> None:
+    driver.presence("dead", ["p"], 1.0)
+    driver.advance(1.0)
+    driver.presence("rt", ["p"], 1.0)
+    assert driver.raw.zrange(f"{driver.keys.prefix}served:p", 0, -1) == [b"rt"]

@@ -137,7 +137,9 @@ def lives(t: Transcript) -> None:
     t.enqueue("a", "p", b"in", session_id="A", reply_to="me", need_served=True, max_queue=2)
     t.enqueue("a", "p", b"in", session_id="A", reply_to="me")
     t.enqueue("a", "p", b"in", session_id="A", reply_to="you")
-    t.enqueue("b", "p", b"in", reply_to="me", max_queue=2)
+    t.enqueue("a", "p", b"in", session_id="A")
+    t.enqueue("b", "p", b"in", max_queue=2)
+    t.enqueue("b", "p", b"in", reply_to="me")
     t.enqueue("full", "p", b"in", max_queue=2)
     t.enqueue("c", "p", b"in", session_id="A", delay=2.0)
     t.enqueue("d", "p", b"in", at=1003.0)
@@ -154,6 +156,7 @@ def lives(t: Transcript) -> None:
     t.enqueue("b", "p", b"in")
     t.look(["a", "b"])
     t.dead()
+    t.dead("nothing")
     t.claim("wk", [("p", 9), ("q", 9)], total=9, lease=1.0)
     t.advance(2.0)
     t.reclaim()
@@ -189,7 +192,8 @@ def ends(t: Transcript) -> None:
     t.enqueue(
         "top/1", "q", b"x", session_id="A", reply_to="wk", parent=Parent("top", top.fence, "h")
     )
-    [child] = t.claim("w2", [("q", 1)], total=1, lease=9.0).items
+    t.enqueue("top/3", "r", b"x", parent=Parent("top", top.fence, "h"))
+    [child] = t.claim("w2", [("q", 1), ("r", 1)], total=1, lease=9.0).items
     t.enqueue("top/2", "q", b"x", parent=Parent("top", 1, "h"))
     t.ack(top.id, top.fence, success=True, body=b"o" * 70_000)
     t.ack(child.id, child.fence, success=True, body=b"late")

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -167,3 +167,16 @@ async def wait_until(condition: Callable[[], Any], timeout: float = 5.0) -> None
     with trio.fail_after(timeout):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.003)
+
+
+async def within(limit: float, once: Callable[[], Awaitable[float]], goes: int = 4) -> None:
+    """``once`` answers how long something took, or how often it ran: one go must keep the limit.
+
+    A machine that is too busy makes it more, never less.
+    """
+    took = []
+    for _ in range(goes):
+        took.append(await once())
+        if took[-1] <= limit:
+            return
+    raise AssertionError(f"never {limit:g} or less: {took}")

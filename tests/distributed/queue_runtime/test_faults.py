@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -28,22 +27,9 @@ from am2z.queue.library import library
 from harness import RedisProxy
 
 from .apps import Work
-from .conftest import ROOT, wait_until
+from .conftest import ROOT, wait_until, within
 
 pytestmark = pytest.mark.trio
-
-
-async def within(limit: float, once: Callable[[], Awaitable[float]], goes: int = 4) -> None:
-    """``once`` answers how long something took, or how often it ran: one go must keep the limit.
-
-    A machine that is too busy makes it more, never less.
-    """
-    took = []
-    for _ in range(goes):
-        took.append(await once())
-        if took[-1] <= limit:
-            return
-    raise AssertionError(f"never {limit:g} or less: {took}")
 
 
 SCRIPTS = {script.sha: name for name, script in library().items()}

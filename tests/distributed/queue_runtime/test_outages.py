@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 import trio
 
 from am2z import AM2ZError, Context, NetworkError, processor
-from am2z.queue import dispatch, run, worker
-from am2z.queue import runtime as runtime_module
+from am2z.queue import node
 from am2z.queue.client import parse_url, sync_client
 from am2z.queue.client.transport import WIRE_ERRORS, open_wire
+from harness import RedisProxy
 
 from .apps import Work
 from .conftest import Eyes, wait_until
@@ -201,18 +202,46 @@ async def test_calls_while_redis_is_away_are_clear_errors(make, own_server, monk
             await handle.cancel()
 
 
-async def test_runtime_ends_in_time_while_redis_is_away(make, own_server, monkeypatch):
-    limits = [(dispatch, "LOOK_UP"), (runtime_module, "FAREWELL"), (run, "GIVE_BACK")]
-    for module, name in [*limits, (worker, "LAST_TURN")]:
-        monkeypatch.setattr(module, name, 0.1)
+@pytest.mark.parametrize("is_silent", [False, True])
+@pytest.mark.parametrize("role", ["both", "client"])
+async def test_runtime_that_stops_without_redis_takes_one_farewell_in_all(
+    make, own_server, monkeypatch, is_silent, role
+):
+    """Whatever it has to tell: callers, executions, locks and its presence share that time."""
+    monkeypatch.setattr(node, "FAREWELL", 0.4)
+    monkeypatch.setattr(node, "LAST_WORD", 0.05)
     gated, begun, _ = make_gated()
-    async with make(gated, at=own_server.url, shutdown_grace=0.1, lease=1.0) as runtime:
-        handle = await runtime.submit(gated, Work())
-        await begun.wait()
-        own_server.kill()
-        began = trio.current_time()
-    assert trio.current_time() - began < 2
-    assert isinstance((await handle.result()).error, AM2ZError)
+    locked = trio.Event()
+    results = []
+
+    async def lock():
+        with suppress(AM2ZError):
+            async with runtime.lock("ledger", ttl=30):
+                locked.set()
+                await trio.sleep_forever()
+
+    async def call():
+        results.append(await runtime.execute(gated, Work()))
+
+    async with RedisProxy(own_server.url) as proxy, trio.open_nursery() as nursery:
+        async with make(gated, at=proxy.url, role=role, shutdown_grace=0.1, lease=1.0) as runtime:
+            handle = await runtime.submit(gated, Work())
+            nursery.start_soon(call)
+            nursery.start_soon(lock)
+            await locked.wait()
+            if role == "both":
+                await begun.wait()
+            await wait_until(lambda: len(runtime._parts.inbox.waiting) == 2)
+            if is_silent:
+                proxy.pause()
+            else:
+                own_server.kill()
+            began = trio.current_time()
+        # One after the other they took 6 to 9 s.
+        assert trio.current_time() - began < 3
+        results.append(await handle.result())
+    assert len(results) == 2
+    assert all(isinstance(result.error, AM2ZError) for result in results)
 
 
 async def test_housekeeping_survives_an_error(make, monkeypatch, caplog):

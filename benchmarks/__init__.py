@@ -1,0 +1,1 @@
+"""Our runtimes and their peers under the same measurements: ``python -m benchmarks --help``."""
