@@ -2,7 +2,8 @@
 
 - **Test your own processors** on every runtime: ``on_every_runtime``, ``setup_test_runtime``,
   ``cleanup_test_runtime``, ``TestState``, ``create_test_processor`` and its family,
-  ``TestEventCollector``, ``wait_for_condition``
+  ``TestEventCollector``, ``wait_for_condition``; under everything that may happen to them: the
+  fixture ``am2z_strict_runtime`` (``StrictRuntime``, ``Effects``, ``BrokenAssumption``)
 - **Prove your own runtime**: ``RuntimeUnderTest``, ``Environment`` and, in your test file,
   ``from harness.conformance import *``
 - **Servers**: ``ensure_redis_connection``, ``cleanup_redis``, ``TEST_REDIS_CONFIG``, and
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from harness.rules import rule as rule
     from harness.states import TestState as TestState
     from harness.states import create_test_state as create_test_state
+    from harness.strict import BrokenAssumption as BrokenAssumption
+    from harness.strict import Effects as Effects
+    from harness.strict import StrictRuntime as StrictRuntime
     from harness.subject import Environment as Environment
     from harness.subject import RuntimeUnderTest as RuntimeUnderTest
     from harness.testing import cleanup_test_runtime as cleanup_test_runtime
@@ -41,9 +45,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Capability": "am2z",
+    "BrokenAssumption": "harness.strict",
+    "Effects": "harness.strict",
     "Environment": "harness.subject",
     "RuntimeUnderTest": "harness.subject",
     "RedisProxy": "harness.proxy",
+    "StrictRuntime": "harness.strict",
     "TEST_REDIS_CONFIG": "harness.redis",
     "TEST_RESOURCE_LIMITS": "harness.limits",
     "TestEventCollector": "harness.collector",

@@ -14,7 +14,7 @@ from am2z import ConfigurationError
 from harness.outcome import Status, Story
 from harness.verdict import Verdict
 
-__all__ = ["Details", "Document", "Entry", "Mutant", "Tested", "Zoo", "read_document", "read_zoo"]
+__all__ = ["Details", "Document", "Entry", "Examined", "Mutant", "Zoo", "read_document", "read_zoo"]
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Details(msgspec.Struct, frozen=True):
     story: Story | None = None
 
 
-class Tested(msgspec.Struct, frozen=True):
+class Examined(msgspec.Struct, frozen=True):
     """A runtime in a report."""
 
     verdict: Verdict
@@ -64,7 +64,7 @@ class Document(msgspec.Struct, frozen=True):
 
     spec: str
     seed: int
-    runtimes: dict[str, Tested]
+    runtimes: dict[str, Examined]
     kit_hash: str = ""
     versions: dict[str, str] = {}
     python: str = ""

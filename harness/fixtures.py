@@ -12,8 +12,15 @@ from harness.config import KIT, session_of
 
 if TYPE_CHECKING:
     from harness.kit import Kit
+    from harness.strict import Strict
 
-__all__ = ["am2z_kit", "am2z_namespace", "am2z_redis_url", "am2z_runtime"]
+__all__ = [
+    "am2z_kit",
+    "am2z_namespace",
+    "am2z_redis_url",
+    "am2z_runtime",
+    "am2z_strict_runtime",
+]
 
 
 @pytest.fixture
@@ -52,6 +59,19 @@ def am2z_redis_url(request: pytest.FixtureRequest) -> str:
     if not servers.available:
         pytest.skip(servers.choice.description)
     return servers.url()
+
+
+@pytest.fixture
+def am2z_strict_runtime(request: pytest.FixtureRequest) -> Strict:
+    """Runs your processors under everything that a runtime may do to them. ::
+
+    def test_charging(am2z_strict_runtime):
+        am2z_strict_runtime.check(charge, Order(total=49.0), effects=gateway.charges)
+    """
+    from harness.strict import Strict  # noqa: PLC0415 - who does not ask for it pays nothing
+
+    state = session_of(request.config)
+    return Strict(state.seed, state.replay.one("strict", "", request.node.nodeid))
 
 
 @contextmanager

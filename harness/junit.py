@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from harness.document import Details, Document, Tested
+from harness.document import Details, Document, Examined
 from harness.outcome import Status
 
 __all__ = ["junit"]
@@ -29,7 +29,7 @@ def junit(document: Document) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(root: ET.Element, document: Document, name: str, tested: Tested) -> None:
+def _suite(root: ET.Element, document: Document, name: str, tested: Examined) -> None:
     statuses = list(tested.rules.values())
     seconds = sum(detail.seconds for detail in tested.details.values())
     suite = ET.SubElement(

@@ -20,6 +20,7 @@ from harness.fixtures import (  # noqa: F401 - pytest looks for them here
     am2z_namespace,
     am2z_redis_url,
     am2z_runtime,
+    am2z_strict_runtime,
 )
 
 if TYPE_CHECKING:

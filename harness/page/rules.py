@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.document import Document, Entry, Tested, Zoo
+from harness.document import Document, Entry, Examined, Zoo
 from harness.outcome import Status
 from harness.page.failure import lesson
 from harness.page.markup import Child, Markup, el, slug
@@ -124,7 +124,7 @@ def _any(child: Child) -> bool:
     return bool(child) if not isinstance(child, list) else any(_any(inner) for inner in child)
 
 
-def _result(name: str, tested: Tested, rule_id: str, alone: bool) -> Markup:
+def _result(name: str, tested: Examined, rule_id: str, alone: bool) -> Markup:
     status, detail = tested.rules.get(rule_id, Status.NOT_RUN), tested.detail(rule_id)
     told = lesson(detail)
     line: list[Child] = [

@@ -18,6 +18,7 @@ _LANES = 16
 _HEIGHT, _TOP = 34, 22
 _ENDS = ("completed", "failed")
 _FOLDED = 60
+_NAME = 24
 
 
 @dataclass
@@ -50,11 +51,15 @@ def _lanes(moments: Sequence[Moment]) -> list[_Lane]:
     for moment in moments:
         key = (moment.runtime, moment.execution)
         if key not in lanes:
-            name = moment.processor if moment.execution else "the runtime"
+            name = _short(moment.processor) if moment.execution else "the runtime"
             words = (f"{len(lanes) + 1}", name, moment.runtime and f"({moment.runtime})")
             lanes[key] = _Lane(len(lanes) + 1, " ".join(word for word in words if word))
         lanes[key].moments.append(moment)
     return list(lanes.values())
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
 
 
 def _chart(lanes: Sequence[_Lane], moments: Sequence[Moment]) -> Markup:

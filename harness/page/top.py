@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from harness.document import Document, Tested
+from harness.document import Document, Examined
 from harness.outcome import Status
 from harness.page.failure import command
 from harness.page.markup import Child, Markup, el, slug
@@ -52,7 +52,7 @@ def verdicts(document: Document) -> Markup:
               id="verdict", aria_labelledby="verdict-title")  # fmt: skip
 
 
-def _card(name: str, tested: Tested) -> Markup:
+def _card(name: str, tested: Examined) -> Markup:
     count = Counter(tested.rules.values())
     said = [f"{count[Status.PASS]} of {number(len(tested.rules), 'rule')} hold"]
     said += [f"{count[s]} {WORD[s]}" for s in ORDER if count[s] and s is not Status.PASS]
@@ -93,7 +93,7 @@ def _linked(reason: str) -> list[Child]:
     return found
 
 
-def _declared(tested: Tested) -> Markup | None:
+def _declared(tested: Examined) -> Markup | None:
     parts: list[Child] = []
     if tested.supports:
         parts.append([el("dt", "Supports"), el("dd", ", ".join(tested.supports))])
@@ -151,7 +151,7 @@ def groups(document: Document) -> Markup:
               id="groups", aria_labelledby="groups-title")  # fmt: skip
 
 
-def _cell(tested: Tested, ids: list[str]) -> Markup:
+def _cell(tested: Examined, ids: list[str]) -> Markup:
     count = Counter(tested.rules.get(rule_id, Status.NOT_RUN) for rule_id in ids)
     asked = len(ids) - count[Status.SKIP]
     sign = next(s for s in (*ORDER[:-2], Status.PASS, Status.SKIP) if count[s])

@@ -28,6 +28,8 @@ MODULES = tuple(
         "lifecycle",
         "registration",
         "execution",
+        "calls",
+        "submitting",
         "sessions",
         "state",
         "errors",
@@ -35,6 +37,7 @@ MODULES = tuple(
         "resources",
         "locks",
         "queue",
+        "oracle",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -23,6 +23,7 @@ from rich.progress import Progress as Bars
 
 from am2z import ConfigurationError
 from harness.catalogue import Catalogue, Rule, load_catalogue
+from harness.rules import published_rules
 from harness.zoo import load_mutants
 from harness.zoo.kit import BASES
 from harness.zoo.matrix import Control, Fate, Matrix
@@ -63,6 +64,7 @@ def run(plan: Plan) -> int:
 def survey(plan: Plan, console: Console) -> Matrix:
     """Run the zoo and answer the matrix; how far it is shows on ``console``."""
     zoo, catalogue = load_mutants(plan.modules or None), load_catalogue()
+    published_rules()  # where the suite cannot be loaded, say so once and not for every mutant
     chosen = [_find(zoo, name) for name in dict.fromkeys(plan.mutants)] or [*zoo.values()]
     if plan.jobs < 1:
         raise ConfigurationError(f"{plan.jobs} jobs can do nothing; give at least 1")

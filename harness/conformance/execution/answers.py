@@ -192,7 +192,7 @@ async def test_a_blocked_thread_does_not_hold_its_caller(kit: Kit) -> None:
 
     @processor(timeout=0.03)
     def blocked(state: TestState, _ctx: Context) -> TestState:
-        let_go.wait(kit.limit)
+        let_go.wait(2 * kit.timeout)
         return state
 
     async with kit.runtime(blocked) as runtime:

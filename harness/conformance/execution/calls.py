@@ -74,10 +74,37 @@ async def test_several_calls_at_once_complete_on_one_slot(kit: Kit) -> None:
             await trio.lowlevel.checkpoint()
         return state.evolve(count=state.count + 1)
 
+    begun, asked, answered = trio.Event(), trio.Event(), trio.Event()
+
+    async def begin(state: TestState, _ctx: Context) -> TestState:
+        begun.set()
+        await asked.wait()
+        return state
+
+    async def wait(state: TestState, _ctx: Context) -> TestState:
+        await answered.wait()
+        return state
+
+    async def ask_both(state: TestState, ctx: Context) -> TestState:
+        async def ask_first() -> None:
+            await ctx.call("first", state)
+            answered.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_first)
+            await begun.wait()
+            asked.set()
+            await ctx.call("second", state)
+        return state
+
     wide = parallel("wide", ["child"] * 4, merge=merge)
-    async with kit.runtime(wide, make("child", take_a_while), config=ONE_SLOT) as runtime:
+    both = make("both", ask_both)
+    children = (make("child", take_a_while), make("first", begin), make("second", wait))
+    async with kit.runtime(wide, both, *children, config=ONE_SLOT) as runtime:
         with within(kit, "the end of four calls on a single slot"):
             result = await runtime.execute(wide, TestState(count=1))
+        with within(kit, "the end of a call that waits for what its parent does after another"):
+            (await runtime.execute(both, TestState())).unwrap()
     assert result.unwrap().count == 8
 
 
