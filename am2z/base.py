@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -60,7 +60,8 @@ class BaseRuntime(RuntimeMixin):
         self._registry = Registry()
         self._admission = Admission(self._registry, self.config.max_payload_bytes)
         self._bus = EventBus()
-        self._locks: LockBackend | None = None  # the engine's, while there is one
+        # Where a lock lives, by its name; the engine's, while there is one.
+        self._locks: Callable[[str], LockBackend] | None = None
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
         self._lock = trio.Lock()
@@ -241,7 +242,7 @@ class BaseRuntime(RuntimeMixin):
         check_duration("ttl", ttl)
         if self._locks is None:  # not `_require_started`: what runs on in a drain may need locks
             raise RuntimeNotStartedError(NOT_STARTED)
-        return self._locks.hold(name, ttl)
+        return self._locks(name).hold(name, ttl)
 
     # --- housekeeping
 

@@ -8,7 +8,8 @@ back go before those who have not begun, so that what is under way is finished f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -55,21 +56,24 @@ class Slots:
         self._ticket = 0
         self.on_room: list[Callable[[], None]] = []
         """Called when a slot is free for somebody new."""
-        self.promised = 0
-        """Slots that are kept for what is being claimed."""
+        self._promised = 0
 
     @property
     def free(self) -> int:
         """How many more executions could begin now: none while one that has begun waits."""
-        return 0 if self._somebody_resumes() else self.total - self.active - self.promised
+        return 0 if self._somebody_resumes() else self.total - self.active - self._promised
 
     def room(self, processor: Processor[Any]) -> int:
         """How many more executions of a processor could begin now."""
-        free = self.total - self.active - self.promised
+        free = self.total - self.active - self._promised
         limit = processor.queue.concurrency
         if limit is None:
             return free
         return min(free, limit - self._line(processor).active)
+
+    def is_full(self, processor: Processor[Any]) -> bool:
+        """Whether a processor has reached its own limit."""
+        return self._line(processor).full
 
     def _somebody_resumes(self) -> bool:
         """Whether one who has begun waits for nothing but a free slot.
@@ -127,9 +131,22 @@ class Slots:
         while self.active < self.total and (slot := self._next()) is not None:
             self._grant(slot)
             slot.wake()
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
         if self.free > 0:
             for hook in self.on_room:
                 hook()
+
+    @contextmanager
+    def promising(self, number: int) -> Iterator[None]:
+        """Keep so many slots for what is being claimed: nobody else may count on them."""
+        self._promised += number
+        try:
+            yield
+        finally:
+            self._promised -= number
+            self._tell_of_room()
 
     def _next(self) -> Slot | None:
         for entry in self._resuming:

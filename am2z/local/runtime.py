@@ -164,7 +164,7 @@ class LocalRuntime(BaseRuntime):
 
     @asynccontextmanager
     async def _engine(self) -> AsyncIterator[None]:
-        self._locks = self._lock_table
+        self._locks = lambda _: self._lock_table
         for session_id in self._sessions.names():
             self.resources.register_session(session_id)  # those of the life before, if any
         try:

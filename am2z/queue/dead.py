@@ -10,6 +10,7 @@ from am2z.dead import DeadLetter, DeadLetters, retry_id
 from am2z.errors import AM2ZError, ProcessorNotFoundError, ResourceError, StateCorruptError
 from am2z.queue.node import Node, network_errors
 from am2z.queue.payload import Ending, Job, error_of
+from am2z.queue.shards import Shards
 from am2z.queue.upkeep import Buried
 from am2z.queue.wire import EnqueueAnswer, Why
 from am2z.result import ExecutionMetadata
@@ -18,23 +19,24 @@ __all__ = ["QueueDeadLetters"]
 
 
 class QueueDeadLetters(DeadLetters):
-    """Reads and re-enqueues what the scripts have buried. ``node`` gives the connection."""
+    """Reads and re-enqueues what the scripts have buried, in whichever shard it lies."""
 
-    def __init__(self, node: Callable[[], Node]) -> None:
-        self._node = node
+    def __init__(self, shards: Callable[[], Shards]) -> None:
+        self._shards = shards
 
     async def get(self, execution_id: str) -> DeadLetter | None:
         """See ``DeadLetters.get``."""
         found = await self._read(execution_id)
-        return _letter(found[0]) if found else None
+        return _letter(found[0][1]) if found else None
 
     async def retry(self, execution_id: str) -> str | None:
         """See ``DeadLetters.retry``. Nothing is decoded: any process of the namespace can do it."""
         found = await self._read(execution_id)
         if not found:
             return None
-        buried, node = found[0], self._node()
+        (grave, buried), shards = found[0], self._shards()
         new_id = retry_id(execution_id, buried.failed_at)
+        node = shards.node_of(buried.session_id or new_id)
         with network_errors(node.client.safe_url):
             # The new id is derived from the old end: when this is cut in the middle and asked for
             # again, the execution is there already and does not run twice.
@@ -47,22 +49,30 @@ class QueueDeadLetters(DeadLetters):
                 need_served=True,
             )
             _raise_refusal(enqueued.answer, buried)
-            await node.protocol.dead_drop(execution_id)
+        with network_errors(grave.client.safe_url):
+            await grave.protocol.dead_drop(execution_id)
         return new_id
 
     async def drop(self, execution_id: str) -> bool:
         """See ``DeadLetters.drop``."""
-        node = self._node()
-        with network_errors(node.client.safe_url):
-            return await node.protocol.dead_drop(execution_id)
+        return any(
+            await self._shards().each(lambda shard: shard.node.protocol.dead_drop(execution_id))
+        )
 
     async def _newest(self) -> list[DeadLetter]:
-        return [_letter(buried) for buried in await self._read(None)]
+        found = [buried for _, buried in await self._read(None)]
+        return [_letter(one) for one in sorted(found, key=_when, reverse=True)]
 
-    async def _read(self, execution_id: str | None) -> list[Buried]:
-        node = self._node()
-        with network_errors(node.client.safe_url):
-            return await node.protocol.dead(execution_id)
+    async def _read(self, execution_id: str | None) -> list[tuple[Node, Buried]]:
+        """What is buried in each shard, with the shard's node."""
+        shards = self._shards()
+        found = await shards.each(lambda shard: shard.node.protocol.dead(execution_id))
+        pairs = zip(shards, found, strict=True)
+        return [(shard.node, buried) for shard, letters in pairs for buried in letters]
+
+
+def _when(buried: Buried) -> float:
+    return buried.failed_at
 
 
 def _raise_refusal(answer: EnqueueAnswer, buried: Buried) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from typing import Any
 
 import trio
@@ -50,6 +51,8 @@ class Dispatch:
         admission: Admission,
         resources: ResourceMonitor,
         maintenance: Maintenance,
+        *,
+        shards: int = 1,
     ) -> None:
         self.admission = admission
         self._node = node
@@ -59,6 +62,7 @@ class Dispatch:
         self._resources = resources
         self._maintenance = maintenance
         self._is_closed = False
+        self._shards = shards
 
     async def submit(self, request: Request[StateT], *, is_transient: bool) -> QueueHandle[StateT]:
         """Enqueue for a caller. ``is_transient``: nobody but this caller wants the result."""
@@ -120,7 +124,7 @@ class Dispatch:
             self._inbox.take_soon(enqueued.finished)
             return
         if enqueued.answer is EnqueueAnswer.OK:  # the others do not tell
-            self._resources.update_queue_size(request.name, enqueued.waiting)
+            self._resources.update_queue_size(request.name, enqueued.waiting * self._shards)
         if request.is_named:
             self._resources.register_session(request.session_id)
 
@@ -143,10 +147,15 @@ class Dispatch:
                 at=when.at,
                 max_deliveries=node.config.max_deliveries,
                 reply_to=node.runtime_id,
-                max_queue=self._resources.limits.max_queue_size if parent is None else 0,
+                max_queue=self._most_waiting if parent is None else 0,
                 need_served=not is_ours,
                 parent=parent,
             )
+
+    @property
+    def _most_waiting(self) -> int:
+        """How many may wait for one processor here: this shard's part of the limit."""
+        return ceil(self._resources.limits.max_queue_size / self._shards)
 
     async def withdraw(self, execution_id: str) -> None:
         """End an execution that nobody wants any more, if that is quickly done."""
@@ -167,7 +176,8 @@ class Dispatch:
             )
         if answer is EnqueueAnswer.FULL:
             try:
-                self._resources.check_queue(request.name, waiting)
+                # Here so many wait, and about as many in each of the other shards.
+                self._resources.check_queue(request.name, waiting * self._shards)
             except ResourceError as error:
                 return error
         return None

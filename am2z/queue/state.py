@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from am2z.errors import NetworkError, StateCorruptError
@@ -18,23 +19,22 @@ class RedisStateManager(BaseStateManager):
 
     def __init__(self, *, max_bytes: int, ttl: float | None) -> None:
         super().__init__(max_bytes=max_bytes, ttl=ttl)
-        self._node: Node | None = None
+        self._nodes: Callable[[str], Node] | None = None
 
-    def attach(self, node: Node | None) -> None:
-        """Use this connection (``None``: none any more)."""
-        self._node = node
+    def attach(self, nodes: Callable[[str], Node] | None) -> None:
+        """Use these connections, each for its sessions (``None``: none any more)."""
+        self._nodes = nodes
 
-    @property
-    def _connected(self) -> Node:
-        if self._node is None:
+    def _node_of(self, session_id: str) -> Node:
+        if self._nodes is None:
             raise NetworkError(
                 "these states are not connected; use them inside `async with runtime:`"
             )
-        return self._node
+        return self._nodes(session_id)
 
     async def read(self, session_id: str) -> StateRecord | None:
         """See ``BaseStateManager.read``."""
-        node = self._connected
+        node = self._node_of(session_id)
         with network_errors(node.client.safe_url):
             fields: list[Any] = await node.client.call(
                 "HMGET", node.key(f"st:{encode(session_id)}"), "v", "type", "data", "sum",
@@ -62,7 +62,7 @@ class RedisStateManager(BaseStateManager):
         keeps_ttl: bool = False,
     ) -> int:
         """See ``BaseStateManager.write``."""
-        node = self._connected
+        node = self._node_of(session_id)
         record = StateWrite(data, digest, name, None if keeps_ttl else ttl or 0)
         with network_errors(node.client.safe_url):
             written, version = await node.protocol.state_set(session_id, record, expected=expected)
@@ -72,6 +72,6 @@ class RedisStateManager(BaseStateManager):
 
     async def delete(self, session_id: str) -> None:
         """See ``BaseStateManager.delete``."""
-        node = self._connected
+        node = self._node_of(session_id)
         with network_errors(node.client.safe_url):
             await node.client.call("DEL", node.key(f"st:{encode(session_id)}"), idempotent=True)

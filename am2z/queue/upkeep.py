@@ -124,6 +124,10 @@ class Upkeep:
         served = map(encode, processors)
         await self._run("presence", encode(runtime_id), ms(ttl), *served, idempotent=True)
 
+    async def layout(self, shards: int) -> int:
+        """Into how many shards the namespace is divided; ``shards`` if nobody has said it yet."""
+        return as_int(await self._run("layout", shards, idempotent=True))
+
     async def leave(self, runtime_id: str, processors: Iterable[str] = ()) -> None:
         """Stop serving ``processors``; with none given: all of them, and drop the inbox."""
         served = map(encode, processors)

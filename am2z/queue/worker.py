@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from math import ceil
 from typing import Any
 
 import trio
@@ -51,8 +52,11 @@ class Worker:
         leases: Leases,
         dispatch: Dispatch,
         emitter: RuntimeEmitter,
+        *,
+        shards: int = 1,
     ) -> None:
         self._slots = slots
+        self._shards = shards
         self._node = node
         self._dispatch = dispatch
         self._emitter = emitter
@@ -129,7 +133,10 @@ class Worker:
 
     async def _take_turn(self, nursery: trio.Nursery) -> bool:
         """Report what has ended and claim what there is room for; whether there was either."""
-        room = min(self._slots.free, MOST_AT_ONCE) if self._may_find_work else 0
+        # Each shard may take its part of what is free: the slots are shared by all of them.
+        room = min(ceil(self._slots.free / self._shards), MOST_AT_ONCE)
+        if not self._may_find_work:
+            room = 0
         ended = self._next_ended()
         # What was refused once is reported by itself, so that nothing else suffers for it.
         wants = self._wants() if room > 0 and not (ended and ended[0].refusals) else []
@@ -167,8 +174,7 @@ class Worker:
             try:
                 if not wants:
                     return Claims([], None, await node.protocol.ack_many(reports))
-                self._slots.promised += room
-                try:
+                with self._slots.promising(room):
                     return await node.protocol.claim(
                         node.runtime_id,
                         wants,
@@ -176,8 +182,6 @@ class Worker:
                         lease=node.config.lease,
                         reports=reports,
                     )
-                finally:
-                    self._slots.promised -= room
             finally:
                 self._turn_scope = None
                 if self._needed is not None:
@@ -230,15 +234,22 @@ class Worker:
                     wants.append((processor.name, room))
         return wants
 
+    def _awaited(self) -> list[str]:
+        """The processors whose work we would take: also while every slot is in use."""
+        if self._is_leaving or (self._needed is not None and not self._needed()):
+            return []
+        return [one.name for one in self._registry.all() if not self._slots.is_full(one)]
+
     async def _wait_for_work(self) -> None:
         """Whenever a claim found too little: block until somebody says that there is work."""
         while True:
             await self._out_of_work.wait()
-            wants = [] if self._may_find_work else self._wants()
-            if not wants:
+            names = [] if self._may_find_work else self._awaited()
+            if not names:
+                self._may_find_work = True  # whoever changes that rings
                 continue
             prefix = self._node.key("wake:")
-            keys = [prefix + encode(name) for name, _ in wants]
+            keys = [prefix + encode(name) for name in names]
             # Redis ends waits in steps of 100 ms, too coarse for a short back-off: so do we.
             deadline = trio.current_time() + self._idle_for
             try:

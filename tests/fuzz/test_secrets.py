@@ -66,7 +66,7 @@ async def test_a_working_runtime_shows_its_password_nowhere(locked, logged):
     shown = [repr(runtime)]
     async with runtime:
         assert (await runtime.execute(quick, TestState())).success
-        shown += [repr(runtime), repr(runtime._parts.node.client), repr(await runtime.stats())]
+        shown += [repr(runtime), repr(runtime._shards[0].node.client), repr(await runtime.stats())]
         with locked_admin(locked) as admin:
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         assert (await runtime.execute(quick, TestState())).success

@@ -189,9 +189,11 @@ async def test_room_for_somebody_new_is_told_when_nobody_waits_to_go_on() -> Non
 
 
 def test_slots_that_are_promised_are_not_free() -> None:
-    slots = Slots(3)
-    slots.promised += 2
-    assert (slots.free, slots.room(A)) == (1, 1)
+    slots, told = Slots(3), []
+    slots.on_room.append(lambda: told.append(slots.free))
+    with slots.promising(2):
+        assert (slots.free, slots.room(A)) == (1, 1)
+    assert told == [3]  # whoever found too few before looks again
 
 
 # Lending

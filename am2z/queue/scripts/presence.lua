@@ -24,6 +24,6 @@ for _, proc in ipairs(call('SMEMBERS', P .. 'procs')) do
     call('PEXPIRE', q, WEEK)
   end
 end
-for _, name in ipairs({'procs', 'events', 'fence'}) do call('PEXPIRE', P .. name, WEEK) end
+for _, name in ipairs({'procs', 'events', 'fence', 'shards'}) do call('PEXPIRE', P .. name, WEEK) end
 call('PEXPIRE', P .. 'in:' .. runtime, 600000)
 return 1

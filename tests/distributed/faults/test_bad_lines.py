@@ -156,7 +156,7 @@ async def test_half_open_lines_are_noticed_and_work_flows_within_three_seconds(s
             make(proxy.url, namespace, role="client") as client,
         ):
             await client.execute("add", Sum())
-            await wait_until(lambda: worker._parts.worker._idle_scope is not None)
+            await wait_until(lambda: worker._shards[0].worker._idle_scope is not None)
             proxy.pause(new=False)
             back = trio.current_time()
             with trio.fail_after(20):

@@ -249,7 +249,7 @@ async def test_broken_result_is_a_failed_result(make, eyes, kind):
     async with make(one, role="client") as client:
         handle = await client.submit(one, Work(count=7))
         head = f"{handle.execution_id} {status} - 0 1-1 =".encode()
-        eyes.redis.rpush(eyes.key(f"in:{client._parts.node.runtime_id}"), head + body)
+        eyes.redis.rpush(eyes.key(f"in:{client._shards[0].node.runtime_id}"), head + body)
         with trio.fail_after(2):
             result = await handle.result()
     assert isinstance(result.error, StateCorruptError | ValidationError)
@@ -272,8 +272,8 @@ async def test_broken_state_is_told_and_can_be_cleaned(make, eyes):
 async def test_unregistered_work_goes_back_to_the_queue(make, eyes, monkeypatch):
     """The processor is unregistered while the claim is under way."""
     async with make(one, large, role="worker") as worker, make(one, role="client") as client:
-        await wait_until(lambda: worker._parts.worker._idle_scope)
-        protocol = worker._parts.node.protocol
+        await wait_until(lambda: worker._shards[0].worker._idle_scope)
+        protocol = worker._shards[0].node.protocol
         claim = protocol.claim
 
         async def claim_late(*args, **options):

@@ -69,10 +69,10 @@ async def test_execute_cancelled_at_each_step_leaves_nothing(
             steps += 1
             assert steps < 500
             if forgotten:
-                await client._parts.node.client.script_flush()
+                await client._shards[0].node.client.script_flush()
             with trio.fail_after(3):
                 answer = await cancelled_at(steps, call, whose)
-                assert client._parts.inbox.waiting == []
+                assert client._shards[0].inbox.waiting == []
                 while await _is_busy(client, worker):  # noqa: ASYNC110
                     await trio.sleep(0.001)
             # It was committed once, or the caller took it back before: nothing between.
@@ -100,7 +100,7 @@ async def test_submit_cancelled_at_each_step_leaves_nothing_or_gives_a_handle(
             if handle is None:
                 cancelled += 1
                 assert waiting == 0
-                assert client._parts.inbox.waiting == []
+                assert client._shards[0].inbox.waiting == []
             else:
                 assert waiting == 1
                 await handle.cancel()
@@ -121,4 +121,4 @@ async def test_stop_cancelled_at_each_step_ends_all_the_same(make):
 
 async def _is_busy(client, worker) -> bool:
     counts = (await client.queue_stats()).values()
-    return worker._parts.worker.running or any(q.waiting + q.active + q.delayed for q in counts)
+    return worker._shards[0].worker.running or any(q.waiting + q.active + q.delayed for q in counts)

@@ -126,7 +126,7 @@ async def test_dead_letters_are_bounded_and_end_by_themselves(make, eyes):
                 nursery.start_soon(_fail_often, runtime, 21)
         letters = await runtime.dead.list(limit=5000)
         assert len(letters) == 1000
-        node = runtime._running.node
+        node = runtime._running[0].node
         kept = [key async for key in _scan(node, "x:*")]
         assert len(kept) == 1000
         assert await node.client.call("PTTL", kept[0]) > 0
@@ -155,7 +155,7 @@ async def _scan(node, pattern):
 async def test_letter_that_cannot_be_read_is_listed_and_can_be_dropped(make):
     async with make().register(charge) as runtime:
         failed = (await runtime.execute(charge, Order())).metadata.execution_id
-        node = runtime._running.node
+        node = runtime._running[0].node
         await node.client.call("HSET", node.key(f"x:{encode(failed)}"), "d", b"\xff", "r", b"\xff")
         [letter] = await runtime.dead.list()
         assert isinstance(letter.error, StateCorruptError)
@@ -167,7 +167,7 @@ async def test_letter_that_cannot_be_read_is_listed_and_can_be_dropped(make):
 async def test_letter_without_a_word_from_its_worker_was_poison(make):
     async with make().register(charge) as runtime:
         failed = (await runtime.execute(charge, Order())).metadata.execution_id
-        node = runtime._running.node
+        node = runtime._running[0].node
         await node.client.call("HSET", node.key(f"x:{encode(failed)}"), "r", b"")
         [letter] = await runtime.dead.list()
         assert isinstance(letter.error, PoisonExecutionError)
@@ -178,7 +178,7 @@ async def test_retry_that_was_cut_in_the_middle_runs_once(make, monkeypatch):
     async with make().register(charge) as runtime:
         failed = (await runtime.execute(charge, Order(), "s")).metadata.execution_id
         monkeypatch.setitem(globals(), "accepts", True)
-        node = runtime._running.node
+        node = runtime._running[0].node
         saved = {
             key: await node.client.call("DUMP", node.key(key))
             for key in (f"x:{encode(failed)}", "dead")

@@ -86,7 +86,7 @@ async def test_events_of_an_execution_are_there_when_its_result_is(make):
 async def test_result_waits_for_the_events_of_its_execution(make, monkeypatch):
     seen = []
     async with make(lively, role="worker"), make(role="client") as client:
-        events = client._parts.events
+        events = client._shards[0].events
         hand_on = events._read
 
         async def slow():

@@ -128,7 +128,7 @@ async def test_worker_killed_in_the_middle_of_a_reclaim_leaves_it_to_the_others(
 ):
     """taskiq-redis#131: a lock with no TTL stops reclaim for ever."""
     async with make(add, role="client", lease=1.0, max_deliveries=9) as client:
-        protocol = client._parts.node.protocol
+        protocol = client._shards[0].node.protocol
         handles = [await client.submit("add", Work()) for _ in range(5)]
         await protocol.claim("ghost", [("add", 5)], total=5, lease=0.001)
         for when in ("before", "applied"):
@@ -176,7 +176,7 @@ async def test_thousand_instant_executions_leave_no_waiter_hanging(make):
             async with trio.open_nursery() as nursery:
                 for number in range(1000):
                     nursery.start_soon(call, number)
-        assert client._parts.inbox.waiting == []
+        assert client._shards[0].inbox.waiting == []
     assert sorted(number for number, _ in results) == list(range(1000))
     assert all(result.unwrap().count == number + 1 for number, result in results)
 

@@ -239,7 +239,7 @@ async def test_a_lock_whose_key_was_deleted_is_lost(make, eyes):
 async def test_a_waiter_that_died_holds_up_the_others_for_a_bounded_time(make, eyes):
     async with two(make) as (one, other):
         async with one.lock("a"):
-            dead = other._parts.node.protocol
+            dead = other._shards[0].node.protocol
             taken, _ = await dead.lock_acquire("a", "dead", 9.0, runtime_id="nobody", wait=0.5)
             assert not taken
             assert in_line(eyes) == 1
@@ -289,7 +289,7 @@ async def test_cancelled_at_any_await_it_leaves_nothing(make, eyes):
                 nursery.start_soon(take, other, cancel, CancelAt(step, cancel))
                 await wait_until(lambda c=cancel: in_line(eyes) == 1 or c.cancel_called)
             assert lock_keys(eyes) == set(), step
-            locks = other._locks
+            locks = other._shards[0].locks
             left = (locks._live, locks._woken, locks._keeper._kept)
             assert not any(left), step
             if not cancel.cancel_called:

@@ -101,7 +101,7 @@ async def test_redis_that_came_back_empty_is_told_to_those_who_wait(make, own_se
                 await wait_until(lambda: results, 3)
         assert isinstance(results[0].error, NetworkError)
         with trio.fail_after(3):
-            await wait_until(lambda: runtime._parts.worker.running == 0)  # nobody wants it now
+            await wait_until(lambda: runtime._shards[0].worker.running == 0)  # nobody wants it now
             assert (await runtime.execute(one, Work())).success
 
 
@@ -184,7 +184,7 @@ async def test_calls_while_redis_is_away_are_clear_errors(make, own_server, monk
         handle = await runtime.submit(one, Work())
         await handle.result()
         own_server.kill()
-        monkeypatch.setattr(runtime._parts.node.client._link, "_patience", 0.1)
+        monkeypatch.setattr(runtime._shards[0].node.client._link, "_patience", 0.1)
         with trio.fail_after(5):
             assert isinstance((await runtime.execute(one, Work())).error, NetworkError)
             for call in (
@@ -231,7 +231,7 @@ async def test_runtime_that_stops_without_redis_takes_one_farewell_in_all(
             await locked.wait()
             if role == "both":
                 await begun.wait()
-            await wait_until(lambda: len(runtime._parts.inbox.waiting) == 2)
+            await wait_until(lambda: len(runtime._shards[0].inbox.waiting) == 2)
             if is_silent:
                 proxy.pause()
             else:

@@ -74,14 +74,14 @@ async def test_answer_of_a_stopping_runtime_is_the_same_whoever_is_faster(make, 
     ):
         await _in_background(nursery, results, runtime.execute, gated, Work(count=1))
         await begun.wait()
-        cancel = runtime._parts.node.protocol.cancel
+        cancel = runtime._shards[0].node.protocol.cancel
 
         async def slow(execution_id):
             answer = await cancel(execution_id)
             await wait_until(lambda: results)  # the inbox is faster
             return answer
 
-        monkeypatch.setattr(runtime._parts.node.protocol, "cancel", slow)
+        monkeypatch.setattr(runtime._shards[0].node.protocol, "cancel", slow)
         with trio.fail_after(3):
             await runtime.stop()
         assert isinstance(results[0].error, RuntimeStoppedError)
@@ -174,7 +174,7 @@ async def test_stop_answers_a_caller_who_is_still_asking(make, eyes, monkeypatch
         trio.open_nursery() as nursery,
         make(one, role="client", shutdown_grace=0.05) as runtime,
     ):
-        parts, results = runtime._parts, []
+        parts, results = runtime._shards[0], []
         owner = parts.node.protocol if held_back == "enqueue" else parts.events
         really, leave = getattr(owner, held_back), parts.maintenance.leave
 
@@ -246,8 +246,8 @@ async def test_work_that_is_just_being_claimed_goes_back_or_is_done(make, eyes, 
     async with make(one, role="client") as client:
         with suppress(KeyError):
             async with make(one, role="worker", lease=60.0) as worker:
-                await wait_until(lambda: worker._parts.worker._idle_scope)
-                protocol = worker._parts.node.protocol
+                await wait_until(lambda: worker._shards[0].worker._idle_scope)
+                protocol = worker._shards[0].node.protocol
                 claim = protocol.claim
 
                 async def slow(*args, **options):
@@ -281,8 +281,8 @@ async def test_work_that_was_claimed_while_its_worker_left_does_not_begin(make, 
     async with make(eager, role="client") as client:
         with pytest.raises(KeyError):  # noqa: PT012
             async with make(eager, role="worker") as worker:
-                await wait_until(lambda: worker._parts.worker._idle_scope)
-                protocol = worker._parts.node.protocol
+                await wait_until(lambda: worker._shards[0].worker._idle_scope)
+                protocol = worker._shards[0].node.protocol
                 claim = protocol.claim
 
                 async def slow(*args, **options):
@@ -387,7 +387,7 @@ async def test_nothing_is_left_behind(make, eyes, url):
     assert eyes.immortal() == set()
     # what remains is bounded: results and registries, each with a time to live
     kinds = {key.partition(":")[0] for key in eyes.keys()}  # noqa: SIM118
-    assert kinds <= {"r", "q", "procs", "events", "fence", "served", "s", "st"}
+    assert kinds <= {"r", "q", "procs", "events", "fence", "shards", "served", "s", "st"}
 
 
 async def test_cleaned_sessions_leave_no_key(make, eyes):

@@ -51,7 +51,9 @@ async def test_expired_leases_and_due_work_come_back_in_batches(make, monkeypatc
     monkeypatch.setattr(maintenance, "BATCH", 2)
     async with make(one, role="client", lease=0.2) as client:
         handles = [await client.submit(one, Work()) for _ in range(5)]
-        ghost = await client._parts.node.protocol.claim("ghost", [("one", 5)], total=5, lease=0.05)
+        ghost = await client._shards[0].node.protocol.claim(
+            "ghost", [("one", 5)], total=5, lease=0.05
+        )
         assert len(ghost.items) == 5
         async with make(one, role="worker"):
             with trio.fail_after(3):
@@ -66,7 +68,7 @@ async def test_expired_leases_and_due_work_come_back_in_batches(make, monkeypatc
 @pytest.mark.parametrize("part", ["reclaim", "presence", "claim", "look", "expired_sessions"])
 async def test_upkeep_goes_on_after_an_error_of_the_connection(make, monkeypatch, caplog, part):
     async with make(one) as runtime:
-        protocol = runtime._parts.node.protocol
+        protocol = runtime._shards[0].node.protocol
         really, failed = getattr(protocol, part), trio.Event()
 
         async def fail_once(*args, **options):
@@ -78,9 +80,9 @@ async def test_upkeep_goes_on_after_an_error_of_the_connection(make, monkeypatch
         monkeypatch.setattr(protocol, part, fail_once)
         if part == "presence":
             with trio.move_on_after(0.5):
-                await runtime._parts.maintenance.stay_present()
+                await runtime._shards[0].maintenance.stay_present()
         elif part == "look":
-            runtime._parts.inbox._reconnected()
+            runtime._shards[0].inbox._reconnected()
         elif part == "expired_sessions":
             assert await runtime._idle_sessions() == []
         with trio.fail_after(3):
@@ -150,7 +152,7 @@ async def test_older_run_of_the_same_execution_is_ended(make, eyes):
         with trio.fail_after(3):
             assert (await runtime.execute(repeated, Work())).success
             await wait_until(lambda: ended == fences[:1])
-            await wait_until(lambda: runtime._parts.worker.running == 0)
+            await wait_until(lambda: runtime._shards[0].worker.running == 0)
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
@@ -182,7 +184,9 @@ async def test_result_of_a_run_that_lost_its_lease_is_refused(make, eyes, succee
         with trio.fail_after(3):
             await second.wait()
             # the old run has reported when one of the two workers is free again
-            await wait_until(lambda: one._parts.worker.running + two._parts.worker.running == 1)
+            await wait_until(
+                lambda: one._shards[0].worker.running + two._shards[0].worker.running == 1
+            )
             job = eyes.redis.hmget(eyes.key(f"j:{handle.execution_id}"), "t", "f", "a", "g")
             assert job == [b"a", str(fences[1]).encode(), None, None]
             assert eyes.commits("s") == 0
@@ -194,13 +198,13 @@ async def test_result_of_a_run_that_lost_its_lease_is_refused(make, eyes, succee
 
 async def test_child_whose_parent_is_gone_is_dropped(make, eyes):
     async with make(one, role="client") as client:
-        protocol = client._parts.node.protocol
+        protocol = client._shards[0].node.protocol
         await protocol.enqueue("top", "one", b"")
         [claimed] = (await protocol.claim("ghost", [("one", 1)], total=1, lease=9)).items
         request = client._admission.admit(one, Work(), None)
         request.execution_id = "top/1-1"
         parent = Parent("top", claimed.fence, "h")
-        handle = await client._parts.dispatch.enqueue(request, depth=1, parent=parent)
+        handle = await client._shards[0].dispatch.enqueue(request, depth=1, parent=parent)
         eyes.redis.delete(eyes.key("j:top"))
         async with make(one, role="worker"):
             with trio.fail_after(3):
@@ -237,7 +241,7 @@ async def test_event_that_cannot_be_sent_is_logged(make, monkeypatch, caplog):
         raise RedisConnectionError("cut")
 
     async with make(teller) as runtime:
-        monkeypatch.setattr(runtime._parts.node.protocol, "emit", cut)
+        monkeypatch.setattr(runtime._shards[0].node.protocol, "emit", cut)
         assert (await runtime.execute("teller", Work())).success
     assert "an event could not be sent: cut" in caplog.text
 
@@ -265,7 +269,7 @@ async def test_partial_state_that_cannot_cross_is_left_out(make):
 
 async def test_report_that_cannot_be_made_is_made_again(make, monkeypatch, eyes, caplog):
     async with make(one) as runtime:
-        protocol = runtime._parts.node.protocol
+        protocol = runtime._shards[0].node.protocol
         ack, tries = protocol.ack_many, []
 
         async def reply_lost(*args, **options):
@@ -307,7 +311,7 @@ async def test_report_that_redis_refuses_for_good_is_given_up_and_the_execution_
     settings = {"role": "worker", "lease": 0.5, "shutdown_grace": 30.0}
     async with make(counted, role="client") as client:
         async with make(counted, **settings) as worker:
-            protocol = worker._parts.node.protocol
+            protocol = worker._shards[0].node.protocol
             ack, claim, tries, limit = protocol.ack_many, protocol.claim, [], 3 * run.REFUSALS
 
             def hear(reports):
@@ -371,7 +375,7 @@ async def test_error_of_the_heartbeat_does_not_end_it(make, monkeypatch, caplog)
         return state
 
     async with make(gated, lease=1.0) as runtime:
-        renew, beats = runtime._parts.inbox._leases._renew, []
+        renew, beats = runtime._shards[0].inbox._leases._renew, []
 
         def break_once(*args):
             beats.append(args)
@@ -379,7 +383,7 @@ async def test_error_of_the_heartbeat_does_not_end_it(make, monkeypatch, caplog)
                 raise RuntimeError("dictionary changed size during iteration")
             return renew(*args)
 
-        monkeypatch.setattr(runtime._parts.inbox._leases, "_renew", break_once)
+        monkeypatch.setattr(runtime._shards[0].inbox._leases, "_renew", break_once)
         handle = await runtime.submit(gated, Work())
         await begun.wait()
         await wait_until(lambda: len(beats) >= 4, 10)
@@ -406,7 +410,7 @@ async def test_work_that_cannot_be_given_back_comes_back_by_its_lease(make, monk
         handle = await client.submit(stuck, Work())
         async with make(stuck, role="worker", lease=0.3, shutdown_grace=0.01) as worker:
             await begun.wait()
-            monkeypatch.setattr(worker._parts.node.protocol, "nack", cut)
+            monkeypatch.setattr(worker._shards[0].node.protocol, "nack", cut)
         async with make(stuck, role="worker"):
             with trio.fail_after(3):
                 assert (await handle.result()).success

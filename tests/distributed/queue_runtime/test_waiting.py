@@ -87,8 +87,8 @@ async def test_cancelled_caller_cancels_its_execution(make):
         with trio.fail_after(1):
             assert (await client.execute("one", Work())).success  # the slot is free
         assert (await client.session_stats("s"))["gated"].failed == 1
-        assert worker._parts.worker.running == 0
-        assert client._parts.inbox.waiting == []
+        assert worker._shards[0].worker.running == 0
+        assert client._shards[0].inbox.waiting == []
 
 
 async def test_handle_tells_progress_and_cancels(make):
@@ -117,7 +117,7 @@ async def test_lost_message_does_not_hang_its_waiter(make, eyes, monkeypatch):
     monkeypatch.setattr(inbox, "SWEEP", 0.1)
     gated, begun, gate = make_gated()
     async with make(gated, role="worker"), make(gated, role="client") as client:
-        key = eyes.key(f"in:{client._parts.node.runtime_id}")
+        key = eyes.key(f"in:{client._shards[0].node.runtime_id}")
         handle = await client.submit(gated, Work())
         await begun.wait()
         # whoever is told of the result, it is not this client
@@ -142,7 +142,7 @@ async def test_result_that_redis_forgot_is_a_clear_error(make, eyes, monkeypatch
 async def test_request_that_is_still_on_its_way_is_not_taken_for_lost(make, eyes, monkeypatch):
     """A reconnection looks everybody up; who is not in Redis yet must be left alone."""
     async with make(one) as runtime:
-        parts = runtime._parts
+        parts = runtime._shards[0]
         enqueue = parts.node.protocol.enqueue
 
         async def slow(*args, **options):
@@ -156,7 +156,7 @@ async def test_request_that_is_still_on_its_way_is_not_taken_for_lost(make, eyes
 
 async def test_messages_that_nobody_can_read_are_skipped(make, eyes, caplog):
     async with make(one) as runtime:
-        key = eyes.key(f"in:{runtime._parts.node.runtime_id}")
+        key = eyes.key(f"in:{runtime._shards[0].node.runtime_id}")
         for message in (b"", b"junk", b"a b c d e f", b"id X - 0 1-1 =", b"\xff !x", b"id !7"):
             eyes.redis.rpush(key, message)
         with trio.fail_after(2):
