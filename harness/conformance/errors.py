@@ -147,9 +147,17 @@ async def test_waits_grow_up_to_their_limit(kit: Kit) -> None:
         starts.append(trio.current_time())
         raise NetworkError("gone")
 
+    retried, runs = trio.Event(), list[int]()
+    hourly = RetryPolicy(backoff=3600.0, max_backoff=3600.0, on_retry=lambda _error: retried.set())
     failing = make("failing", fail, retry=policy)
-    async with kit.runtime(failing) as runtime:
+    patient = flaky("patient", [NetworkError("gone")] * 2, retry=hourly, runs=runs)
+    async with kit.runtime(failing, patient) as runtime:
+        handle = await runtime.submit(patient, TestState())
+        with within(kit, "the first attempt"):
+            await retried.wait()
         await runtime.execute(failing, TestState())
+        assert runs == [1], "an attempt began an hour too early"
+        await handle.cancel()
     waits = [later - sooner for sooner, later in pairwise(starts)]
     assert_waited(kit, waits, [0.01, 0.02, 0.03, 0.03])
 

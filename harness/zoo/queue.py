@@ -103,15 +103,6 @@ def lease_never_renewed() -> Iterator[None]:
         yield
 
 
-@mutant("lease-over-at-once", rule="RES-028", base="queue")
-@contextmanager
-def lease_over_at_once() -> Iterator[None]:
-    """A claim gives a lease that is over already, until the worker renews it."""
-    right = "local expiry = int(now_ms() + tonumber(ARGV[2]))"
-    with script("claim", right, "local expiry = int(now_ms())"):
-        yield
-
-
 @mutant("heartbeat-renews-nothing", rule="RES-028", base="queue")
 @contextmanager
 def heartbeat_renews_nothing() -> Iterator[None]:
