@@ -160,3 +160,11 @@ def test_what_ends_late_does_not_list_a_stopped_session_again(driver: Driver) ->
     driver.cancel("a")
     assert driver.active_sessions() == []
     assert driver.expired_sessions(0.0) == []
+
+
+def test_counting_passes_over_what_redis_lost(driver: Driver) -> None:
+    for name in "ab":
+        driver.add(name, session_id="A")
+        driver.take_one()
+    driver.raw.delete(driver.keys.job("a"))
+    assert driver.stats("A")["p"].active == 1

@@ -213,6 +213,7 @@ def others(t: Transcript) -> None:
     t.expired_sessions(0.0)
     t.stop_session("S", 2)
     t.stop_session("S", 9)
+    t.stop_session("S", 9)
     t.enqueue("s4", "p", b"in", session_id="S")
     t.active_sessions()
     t.advance(5.0)
