@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -64,7 +65,17 @@ def will_pass(error: Exception) -> bool:
 class Node:
     """What the parts of a running ``QueueRuntime`` share."""
 
-    __slots__ = ("_leaves_by", "client", "config", "log", "protocol", "runtime_id")
+    __slots__ = (
+        "_leaves_by",
+        "_served",
+        "_served_at",
+        "_served_for",
+        "client",
+        "config",
+        "log",
+        "protocol",
+        "runtime_id",
+    )
 
     def __init__(
         self, runtime_id: str, client: RedisClient, protocol: Protocol, config: RuntimeConfig
@@ -75,6 +86,18 @@ class Node:
         self.config = config
         self.log = logging.getLogger("am2z.queue_runtime")
         self._leaves_by = math.inf
+        self._served: frozenset[str] = frozenset()
+        self._served_for = self._served_at = 0.0
+
+    def announced(self, names: Iterable[str], presence: float) -> None:
+        """It was said what we serve: that counts for ``presence`` seconds."""
+        self._served, self._served_for = frozenset(names), presence
+        self._served_at = time.monotonic()
+
+    def overdue(self) -> tuple[frozenset[str], float]:
+        """What a thread has to say again, because the event loop does not; how long it counts."""
+        is_overdue = time.monotonic() - self._served_at > self._served_for / 2
+        return self._served if is_overdue else frozenset(), self._served_for
 
     def leave(self) -> None:
         """We stop: from now on all that still has to be told shares ``FAREWELL`` seconds."""
