@@ -194,6 +194,8 @@ def ends(t: Transcript) -> None:
     )
     t.enqueue("top/3", "r", b"x", parent=Parent("top", top.fence, "h"))
     [child] = t.claim("w2", [("q", 1), ("r", 1)], total=1, lease=9.0).items
+    [other] = t.claim("w2", [("r", 1)], total=1, lease=9.0).items
+    t.ack(other.id, other.fence, success=True, body=b"")  # two children would be ended in any order
     t.enqueue("top/2", "q", b"x", parent=Parent("top", 1, "h"))
     t.ack(top.id, top.fence, success=True, body=b"o" * 70_000)
     t.ack(child.id, child.fence, success=True, body=b"late")
