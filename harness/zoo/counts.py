@@ -59,7 +59,7 @@ def active_counted_as_waiting() -> Iterator[None]:
 @contextmanager
 def stats_never_shrink() -> Iterator[None]:
     """What waited is counted on when it runs, and what ran when it has ended."""
-    with script("_count", "if from then call('HINCRBY', q, NAMES[from], '-1') end", ""):
+    with script("_count", "if from then add(q, NAMES[from], -1) end", ""):
         yield
 
 
@@ -80,7 +80,7 @@ def delayed_counted_as_active() -> Iterator[None]:
 @contextmanager
 def delayed_leak() -> Iterator[None]:
     """What was delayed is counted so for ever."""
-    with script("_count", "if from then call(", "if from and from ~= 'y' then call("):
+    with script("_count", "if from then add(", "if from and from ~= 'y' then add("):
         yield
 
 

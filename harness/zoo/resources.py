@@ -69,15 +69,10 @@ def queue_limit_off_by_one() -> Iterator[None]:
 @contextmanager
 def refused_work_queued() -> Iterator[None]:
     """Work that a full queue refuses is in it all the same."""
-    right = "if waiting >= max_queue then return {'full', waiting} end"
+    right = "if max_queue > 0 and n >= max_queue then return {'full', n} end"
     with (
-        script("enqueue", right, "full = waiting >= max_queue"),
-        script(
-            "enqueue",
-            "local delay = tonumber(ARGV[5])",
-            "local full, delay = false, tonumber(ARGV[5])",
-        ),
-        script("enqueue", "return {'ok', count}", "return {full and 'full' or 'ok', count}"),
+        script("enqueue", right, "local full = max_queue > 0 and n >= max_queue"),
+        script("enqueue", "return {'ok', n + 1}", "return {full and 'full' or 'ok', n + 1}"),
     ):
         yield
 
