@@ -100,18 +100,29 @@ def wheel(session: nox.Session) -> None:
     [built] = dist.glob("*.whl")
     session.install("--force-reinstall", "--no-deps", str(built))
     session.install(f"{built}[harness]")
+    alone = [f"no:{plugin}" for plugin in ("asyncio", "randomly", "xdist")]
     with tempfile.TemporaryDirectory() as folder:
-        guest = Path(folder) / "guest"
-        shutil.copytree(ROOT / "tests" / "wheel", guest)
-        session.chdir(guest)
-        session.run(
-            "python", "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error",
-            "-p", "no:cacheprovider", "--am2z-report", "report",
-        )  # fmt: skip
-        report = json.loads((guest / "report" / "report.json").read_text())
-        verdicts = {name: found["verdict"] for name, found in report["runtimes"].items()}
-        if verdicts != {"guest": "CONFORMANT"}:
-            session.error(f"the wheel's own kit says {verdicts}")
+        as_guest(session, "wheel", Path(folder), *(f"-p{plugin}" for plugin in alone))
+        session.install("pytest-asyncio>=1.0", "pytest-randomly>=3.16", "pytest-xdist>=3.6")
+        as_guest(session, "guest", Path(folder), "-n2")
         session.run("am2z", "rules", silent=True)
         session.run("python", "-m", "am2z", "explain", "LIF-001")
         session.chdir(ROOT)
+
+
+def as_guest(session: nox.Session, name: str, folder: Path, *options: str) -> None:
+    """A project of ``tests/`` runs the suite as strictly as can be, and gets its report."""
+    project = folder / name
+    shutil.copytree(ROOT / "tests" / name, project)
+    session.chdir(project)
+    session.run(
+        "python", "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error",
+        "-p", "no:cacheprovider", "--am2z-report", "report", *options,
+    )  # fmt: skip
+    report = json.loads((project / "report" / "report.json").read_text())
+    verdicts = {name: found["verdict"] for name, found in report["runtimes"].items()}
+    if verdicts != {name: "CONFORMANT"}:
+        session.error(f"the wheel's own kit says {verdicts}")
+    written = {path.name for path in (project / "report").iterdir()}
+    if missing := {"report.html", "junit.xml", "badge.svg", f"badge-{name}.svg"} - written:
+        session.error(f"the wheel's own kit did not write {missing}")
