@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -41,6 +41,7 @@ class Kit:
     - ``runtime(*processors)``: a fresh runtime, entered, with the processors registered
     - ``supports(capability)``, ``name``, ``env``, ``rng`` (seeded for this rule)
     - ``timeout``: seconds to wait for one thing; ``limit``: seconds for a whole rule
+    - ``effort``: the share of generated programs to try, for whoever runs the suite many times
     """
 
     subject: RuntimeUnderTest
@@ -50,6 +51,7 @@ class Kit:
     replay: Callable[[str], str] = lambda rule_id: f"am2z conformance -k {rule_id}"
     outcome: Outcome | None = None
     rng: random.Random = field(default_factory=random.Random)
+    effort: float = 1.0
     _trace: EventTrace = field(default_factory=EventTrace)
     _redis_url: str = ""
     _snapshot: ProcessSnapshot | None = None
@@ -57,6 +59,7 @@ class Kit:
     _clock: MockClock | None = None
     _work_stays: bool = False
     _story: Story = field(default_factory=Story)
+    _parts: int = 0
 
     @property
     def name(self) -> str:
@@ -264,6 +267,21 @@ class Kit:
             what = "could not decide" if undecided else "the checker crashed"
             return Status.UNDECIDED, f"{what}: {one_line(first)}", seen
         return Status.FAIL, one_line(first), seen
+
+    def apart(self) -> Kit:
+        """A kit for one of many programs: its runtimes see nothing of those of any other one."""
+        self._parts += 1
+        return replace(
+            self,
+            namespace=f"{self.namespace}-{self._parts}",
+            _trace=EventTrace(),
+            _story=Story(),
+            _stuck=[],
+        )
+
+    def tell_of(self, part: Kit) -> None:
+        """The events of ``part`` are those that belong to the story of a failure."""
+        self._trace = part._trace
 
     def leave_work(self) -> None:
         """This rule leaves accepted work behind on purpose: a durable runtime keeps it."""
