@@ -16,7 +16,7 @@ nox.options.sessions = ["tests", "lint", "types", "wheel"]
 
 ROOT = Path(__file__).parent
 DEV = nox.project.load_toml("pyproject.toml")["dependency-groups"]["dev"]
-SOURCES = ("am2z", "harness", "examples", "tests", "conftest.py", "noxfile.py")
+SOURCES = ("am2z", "harness", "examples", "benchmarks", "tests", "conftest.py", "noxfile.py")
 COVERAGE = 95
 
 

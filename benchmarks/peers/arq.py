@@ -7,6 +7,7 @@ from typing import Any
 from arq import create_pool
 from arq.connections import RedisSettings
 from arq.worker import Worker, func
+
 from benchmarks.peers.aio import AsyncPeer, run
 from benchmarks.peers.line import Counter
 
@@ -39,7 +40,7 @@ class Arq(AsyncPeer):
     async def work(self, counter: Counter) -> None:
         await self.open()
 
-        async def noop(_ctx: dict[Any, Any], text: str) -> None:  # noqa: ARG001
+        async def noop(_ctx: dict[Any, Any], text: str) -> None:
             counter.add()
 
         async def parent(_ctx: dict[Any, Any], text: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from celery import Celery, chain
+
 from benchmarks.peers.line import Counter, payload
 from benchmarks.peers.sync import SyncPeer, run
-from celery import Celery, chain
 
 
 class CeleryPeer(SyncPeer):

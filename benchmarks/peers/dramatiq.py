@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 
 import dramatiq
-from benchmarks.peers.line import Counter
-from benchmarks.peers.sync import SyncPeer, run
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
+
+from benchmarks.peers.line import Counter
+from benchmarks.peers.sync import SyncPeer, run
 
 
 class Dramatiq(SyncPeer):
@@ -22,7 +23,7 @@ class Dramatiq(SyncPeer):
         self._broker.add_middleware(Results(backend=RedisBackend(url=url)))
         dramatiq.set_broker(self._broker)
 
-        def noop(text: str) -> None:  # noqa: ARG001 - it is a job that does nothing
+        def noop(text: str) -> None:
             self._counter.add_from_thread()
 
         self._noop = dramatiq.actor(noop, queue_name="bench", store_results=True)

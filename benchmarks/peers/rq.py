@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from redis import Redis
+from rq import Queue, SimpleWorker
+
 from benchmarks.peers import rq_jobs
 from benchmarks.peers.line import Counter
 from benchmarks.peers.sync import SyncPeer, run
-from redis import Redis
-from rq import Queue, SimpleWorker
 
 NOOP = "benchmarks.peers.rq_jobs.noop"
 

@@ -7,6 +7,6 @@ from benchmarks.peers.line import Counter
 counter = Counter(())
 
 
-def noop(text: str) -> None:  # noqa: ARG001 - it is a job that does nothing
+def noop(text: str) -> None:
     """Do nothing."""
     counter.add()

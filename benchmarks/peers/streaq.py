@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from streaq import Worker
+
 from benchmarks.peers.aio import AsyncPeer, run
 from benchmarks.peers.line import Counter
-from streaq import Worker
 
 
 class Streaq(AsyncPeer):
@@ -28,7 +29,7 @@ class Streaq(AsyncPeer):
             handle_signals=False,
         )
 
-        async def noop(text: str) -> None:  # noqa: ARG001 - it is a job that does nothing
+        async def noop(text: str) -> None:
             self._counter.add()
 
         async def parent(text: str) -> None:
