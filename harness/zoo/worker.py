@@ -52,6 +52,8 @@ class Order(msgspec.Struct, frozen=True):
     base: Base
     first: str = ""
     seed: int = 0
+    rules: tuple[str, ...] = ()
+    """Those to ask; all without any."""
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,7 +89,8 @@ def main(modules: Sequence[str]) -> None:
 
 def _survey(order: Order, enter: Enter, checks: dict[str, RuleCheck]) -> Iterator[Finding]:
     """Every rule, the expected one first; in one child after the other, as they fall."""
-    waiting = sorted(checks, key=lambda rule_id: rule_id != order.first)
+    asked = [rule_id for rule_id in checks if rule_id in (order.rules or checks)]
+    waiting = sorted(asked, key=lambda rule_id: rule_id != order.first)
     patience = PATIENCE
     while waiting and patience > 0:
         running, began = "", False
@@ -108,7 +111,7 @@ def _survey(order: Order, enter: Enter, checks: dict[str, RuleCheck]) -> Iterato
                     break
         if running:
             patience -= HANG
-            yield Finding(running, HUNG, "did not end, and could not be ended")
+            yield Finding(running, HUNG, "its process died of it, or had to be ended")
         elif not began:
             yield Finding(ends=True, broken="its process ended before the first rule")
             return
