@@ -24,6 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from am2z.config import RuntimeConfig
 from am2z.errors import NetworkError
 from am2z.queue.client import RedisClient
+from am2z.queue.client.check import elsewhere
 from am2z.queue.protocol import Protocol
 from am2z.queue.wire import WireError
 
@@ -120,8 +121,10 @@ def network_errors(endpoint: str) -> Iterator[None]:
     try:
         yield
     except RECOVERABLE as error:
-        raise NetworkError(
+        what = (
             f"Redis at {endpoint} did not do its part: {error}; check that it runs and can be "
-            "reached",
-            endpoint,
-        ) from error
+            "reached"
+        )
+        if isinstance(error, AskError):  # MOVED too
+            what = elsewhere(error, endpoint)
+        raise NetworkError(what, endpoint) from error

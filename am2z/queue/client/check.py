@@ -6,21 +6,23 @@ import re
 from typing import TYPE_CHECKING
 
 import trio
+from redis.exceptions import AskError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 from am2z.errors import ConfigurationError, NetworkError
+
+from .detour import describe
 
 if TYPE_CHECKING:
     from .client import RedisClient
 
-__all__ = ["MINIMUM_VERSION", "check_server"]
+__all__ = ["MINIMUM_VERSION", "check_server", "elsewhere"]
 
 MINIMUM_VERSION = (6, 2)
 
 
 async def check_server(client: RedisClient, timeout: float) -> None:
-    """Refuse a server that is too old, or that evicts keys which nobody gave a time to live.
+    """Refuse a server that is too old, evicts work, or is the wrong node of a cluster.
 
     What the server does not tell (fakeredis has no ``INFO``, an access list may forbid it) is not
     held against it. Raises ``ConfigurationError``; ``NetworkError`` when the connection breaks or
@@ -52,18 +54,33 @@ async def check_server(client: RedisClient, timeout: float) -> None:
         )
 
 
+def elsewhere(error: AskError, safe_url: str) -> str:
+    """What it means that a server, reached by an URL that names no cluster, sends us elsewhere."""
+    scheme, _, place = safe_url.partition("://")
+    scheme = "rediss" if scheme == "rediss" else "redis"
+    return (
+        f"the Redis at {safe_url} is a node of a cluster, and {describe(error)}; give the cluster "
+        f"as {scheme}+cluster://{place.partition('/')[0]}, and its nodes are followed"
+    )
+
+
 async def _facts(client: RedisClient) -> dict[str, str]:
     """The lines of ``INFO``, and the eviction policy where only ``CONFIG GET`` tells it."""
     facts: dict[str, str] = {}
     pipe = client.pipeline()
     pipe.call("INFO").call("CONFIG", "GET", "maxmemory-policy")
+    if client.probe is not None:
+        pipe.call("EXISTS", client.probe)
     try:
-        info, config = await pipe.execute(idempotent=True)
+        info, config, *probed = await pipe.execute(idempotent=True)
     except RedisConnectionError as error:
         raise NetworkError(
             f"Redis at {client.safe_url} went away while the client started: {error}",
             client.safe_url,
         ) from error
+    for reply in probed:
+        if isinstance(reply, AskError):  # MOVED too
+            raise ConfigurationError(elsewhere(reply, client.safe_url))
     if isinstance(info, bytes):
         for line in info.decode("utf-8", "replace").splitlines():
             name, separator, value = line.partition(":")
