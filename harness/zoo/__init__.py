@@ -43,6 +43,8 @@ MODULES = tuple(
         "counts",
         "locks",
         "queue",
+        "faults",
+        "faults",
         "oracle",
     )
 )
