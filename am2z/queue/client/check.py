@@ -31,6 +31,8 @@ async def check_server(client: RedisClient, timeout: float) -> None:
     facts: dict[str, str] = {}
     with trio.move_on_after(timeout) as scope:
         facts = await _facts(client)
+        if facts.get("cluster_enabled") == "1" and client.probe is not None:
+            await _check_node(client, client.probe)
     if scope.cancelled_caught:
         raise NetworkError(
             f"Redis at {client.safe_url} took the connection and did not answer INFO "
@@ -54,6 +56,16 @@ async def check_server(client: RedisClient, timeout: float) -> None:
         )
 
 
+async def _check_node(client: RedisClient, key: str) -> None:
+    """Ask for a key of ours: the wrong node says whose it is."""
+    try:
+        await client.call("EXISTS", key, idempotent=True)
+    except AskError as error:  # MOVED too
+        raise ConfigurationError(elsewhere(error, client.safe_url)) from error
+    except RedisError:
+        return  # what may be wrong with it will be seen soon
+
+
 def elsewhere(error: AskError, safe_url: str) -> str:
     """What it means that a server, reached by an URL that names no cluster, sends us elsewhere."""
     scheme, _, place = safe_url.partition("://")
@@ -69,18 +81,13 @@ async def _facts(client: RedisClient) -> dict[str, str]:
     facts: dict[str, str] = {}
     pipe = client.pipeline()
     pipe.call("INFO").call("CONFIG", "GET", "maxmemory-policy")
-    if client.probe is not None:
-        pipe.call("EXISTS", client.probe)
     try:
-        info, config, *probed = await pipe.execute(idempotent=True)
+        info, config = await pipe.execute(idempotent=True)
     except RedisConnectionError as error:
         raise NetworkError(
             f"Redis at {client.safe_url} went away while the client started: {error}",
             client.safe_url,
         ) from error
-    for reply in probed:
-        if isinstance(reply, AskError):  # MOVED too
-            raise ConfigurationError(elsewhere(reply, client.safe_url))
     if isinstance(info, bytes):
         for line in info.decode("utf-8", "replace").splitlines():
             name, separator, value = line.partition(":")
