@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -58,6 +60,7 @@ class Kit:
     _stuck: list[str] = field(default_factory=list)
     _clock: MockClock | None = None
     _work_stays: bool = False
+    _folders: list[TemporaryDirectory[str]] = field(default_factory=list)
     _story: Story = field(default_factory=Story)
     _parts: int = 0
 
@@ -307,7 +310,20 @@ class Kit:
             limits=limits or ResourceLimits(),
             role=role,
             find_redis=self._find_redis,
+            find_folder=self._find_folder,
         )
+
+    def close(self) -> None:
+        """Remove what the kit itself made for its runtimes."""
+        while self._folders:
+            self._folders.pop().cleanup()
+
+    def _find_folder(self) -> Path:
+        if not self._folders:
+            self._folders.append(TemporaryDirectory(prefix="am2z-"))
+        folder = Path(self._folders[0].name) / self.namespace  # each part has one of its own
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _find_redis(self) -> str:
         if not self._redis_url:
