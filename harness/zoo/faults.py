@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,11 +14,9 @@ from am2z.local.engine import Engine
 from am2z.local.execution import Execution
 from am2z.local.handle import LocalHandle
 from am2z.local.runtime import LocalRuntime
-from am2z.processor import Processor
 from am2z.queue.run import Run
 from am2z.queue.worker import Worker
 from am2z.result import ProcessorResult
-from am2z.slots import Slots
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch
 
@@ -76,14 +75,18 @@ def waiters_beyond_a_pool_hang() -> Iterator[None]:
 @contextmanager
 def cancelled_callers_answer_is_next() -> Iterator[None]:
     """The answer that a cancelled caller did not read is read by the next one."""
-    unread: list[LocalHandle[Any]] = []
+    unread: defaultdict[LocalRuntime, list[LocalHandle[Any]]] = defaultdict(list)
 
     async def execute(
         self: LocalRuntime, processor: Any, state: Any, session_id: str | None = None
     ) -> ProcessorResult[Any]:
-        unread.append(await self.submit(processor, state, session_id))
-        await unread[-1].result()
-        return await unread.pop(0).result()
+        handle = await self.submit(processor, state, session_id)
+        try:
+            result = await handle.result()
+        except trio.Cancelled:
+            unread[self].append(handle)
+            raise
+        return await unread[self].pop(0).result() if unread[self] else result
 
     with patch(LocalRuntime, "execute", execute):
         yield
@@ -93,14 +96,9 @@ def cancelled_callers_answer_is_next() -> Iterator[None]:
 @contextmanager
 def worker_claims_ahead() -> Iterator[None]:
     """A worker fetches work for which it has no slot yet."""
-    room = Slots.room
-
-    def more(self: Slots, processor: Processor[Any]) -> int:
-        return room(self, processor) + 4
-
-    async def at_once(self: Slots) -> None:
-        await trio.lowlevel.checkpoint()
-
-    claim = edit(Worker, "_claim", "self.slots.total - self.slots.active", "4")
-    with claim, patch(Slots, "room", more), patch(Slots, "wait_for_room", at_once):
+    ahead = "self._slots.free + 4"
+    with (
+        edit(Worker, "_take_turn", "min(self._slots.free, MOST_AT_ONCE)", ahead),
+        edit(Worker, "_wants", "self._slots.room(processor)", "self._slots.room(processor) + 4"),
+    ):
         yield
