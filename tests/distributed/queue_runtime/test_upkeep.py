@@ -539,3 +539,10 @@ async def test_processor_counts_as_served_right_after_redis_came_back_empty(make
                 assert (await client.execute("one", Work())).success
         unknown = await client.execute("unknown", Work())
         assert isinstance(unknown.error, ProcessorNotFoundError)
+
+
+async def test_fence_has_an_end_also_where_nobody_says_goodbye(make, eyes):
+    async with make(one) as runtime:  # its presence was told before there was a fence
+        for _ in range(2):
+            assert (await runtime.execute(one, Work())).success
+            assert eyes.redis.ttl(eyes.key("fence")) > 6 * 24 * 3600
