@@ -75,7 +75,7 @@ def survey(plan: Plan, console: Console) -> Matrix:
         raise ConfigurationError(f"{plan.jobs} jobs can do nothing; give at least 1")
     used = {mutant.base for mutant in chosen}
     controls = [Order("", base, "", plan.seed, plan.rules) for base in BASES if base in used]
-    visits = {m.name: Order(m.name, m.base, m.rule, plan.seed, _asked(plan, zoo, m))
+    visits = {m.name: Order(m.name, m.base, m.rule, plan.seed, _asked(plan, zoo, catalogue, m))
               for m in chosen}  # fmt: skip
     orders = [*controls, *visits.values()]
     orders.sort(key=lambda order: order.base != "queue")  # the long ones must not come last
@@ -97,21 +97,33 @@ def survey(plan: Plan, console: Console) -> Matrix:
     )
 
 
-def _asked(plan: Plan, zoo: Mapping[str, Mutant], mutant: Mutant) -> tuple[str, ...]:
-    """The rules that a mutant is asked: all, or on a queue those that some mutant there is for."""
+def disagreements(zoo: Mapping[str, Mutant], catalogue: Mapping[str, Rule]) -> list[str]:
+    """What the catalogue promises and the zoo has not, and the other way round.
+
+    More than one rule may name a mutant; the zoo's own word says which of them is meant for it.
+    """
+    lines = [
+        f"{rule.id} names {name}, which is not in the zoo"
+        for rule in catalogue.values()
+        for name in rule.mutants
+        if name not in zoo
+    ]
+    lines += [
+        f"{mutant.name} is to be killed by {mutant.rule}, which does not name it"
+        for mutant in zoo.values()
+        if mutant.rule not in catalogue or mutant.name not in catalogue[mutant.rule].mutants
+    ]
+    return lines
+
+
+def _asked(
+    plan: Plan, zoo: Mapping[str, Mutant], catalogue: Catalogue, mutant: Mutant
+) -> tuple[str, ...]:
+    """The rules that a mutant is asked: all, or on a queue those that name some mutant there."""
     if plan.rules or plan.whole or mutant.base == "local":
         return plan.rules
-    return tuple(dict.fromkeys(m.rule for m in zoo.values() if m.base == mutant.base))
-
-
-def disagreements(zoo: Mapping[str, Mutant], catalogue: Catalogue) -> list[str]:
-    """What the catalogue promises and the zoo has not, and the other way round."""
-    promised = {(rule.id, name) for rule in catalogue.values() for name in rule.mutants}
-    there = {(mutant.rule, mutant.name) for mutant in zoo.values()}
-    lines = [f"{rule} names {name}, which is not in the zoo" for rule, name in promised - there]
-    lines += [f"{name} is to be killed by {rule}, which does not name it"
-              for rule, name in there - promised]  # fmt: skip
-    return sorted(lines)
+    there = {m.name for m in zoo.values() if m.base == mutant.base}
+    return tuple(rule.id for rule in catalogue.values() if there.intersection(rule.mutants))
 
 
 def _find(zoo: Mapping[str, Mutant], name: str) -> Mutant:
