@@ -76,6 +76,20 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Our runtimes beside their peers, into ``docs/benchmarks`` (``-- all --quick``: in small)."""
+    session.install("-e", ".[speed]", "matplotlib>=3.9")
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["all"]))
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Half an hour of mixed load with killed workers; it fails if anything is left behind."""
+    session.install("-e", ".[speed]")
+    session.run("python", "-m", "benchmarks", "soak", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and likely mistakes."""
     session.install("ruff>=0.9")
@@ -85,7 +99,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """The strict type checker over both packages and the examples."""
+    """The strict type checker over both packages, the examples and the benchmarks."""
     install(session)
     session.run("mypy")
 
