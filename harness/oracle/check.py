@@ -34,7 +34,7 @@ async def agree_with_the_model(kit: Kit, verbs: Sequence[str], examples: int) ->
 
     search = Search(
         judge,
-        verbs=verbs,
+        themes=[verbs],
         seed=kit.rng.getrandbits(32),
         examples=max(1, round(examples * kit.effort)),
         patience=scaled(6.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -23,8 +24,8 @@ from harness.lesson import leaves, one_line
 from harness.oracle.check import replay_line
 from harness.oracle.compare import Difference, compare, plain, show, text, unlike_the_model
 from harness.oracle.crash import Crashes
-from harness.oracle.draw import EVERYTHING
-from harness.oracle.model import Planned, Seen, script
+from harness.oracle.draw import CRASHES, OUTLIVING, THEMES
+from harness.oracle.model import Planned, Seen, script, sensible
 from harness.oracle.play import play
 from harness.oracle.program import Program, parse
 from harness.oracle.search import Search
@@ -43,9 +44,6 @@ NEEDS = {
     "crash": (Capability.DURABLE, Capability.MULTI_WORKER),
 }
 """Operations that not every runtime can do."""
-
-OFTEN = 3
-"""How often other operations are drawn for one ``crash``: processes have to start for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +112,7 @@ class _Diff:
         if self.plan.program is not None:
             program = parse(self.plan.program)
             self._refuse_what_cannot_be_done(program)
+            self._say_what_is_left_out(program)
             finding = self._judge(program)
             return self._report(program, program, finding, 1, time.monotonic() - began)
         if not self.plan.as_json:
@@ -123,7 +122,7 @@ class _Diff:
         with self._progress() as on_example:
             search = Search(
                 self._judge,
-                verbs=self._verbs(),
+                themes=self._themes(),
                 seed=self.seed,
                 examples=self.plan.examples,
                 patience=scaled(120.0),
@@ -154,11 +153,12 @@ class _Diff:
 
     # --- what is drawn
 
-    def _verbs(self) -> list[str]:
-        verbs = list(EVERYTHING)
-        if "reopen" not in self._impossible:
-            verbs.append("reopen")
-        return verbs if "crash" in self._impossible else [*verbs * OFTEN, "crash"]
+    def _themes(self) -> list[tuple[str, ...]]:
+        themes = list(THEMES)
+        for verb, theme in (("reopen", OUTLIVING), ("crash", CRASHES)):
+            if verb not in self._impossible:
+                themes.append(theme)
+        return themes
 
     def _leave_out(self) -> None:
         self._impossible: dict[str, str] = {}
@@ -176,6 +176,22 @@ class _Diff:
     def _refuse_what_cannot_be_done(self, program: Program) -> None:
         for verb in program.verbs & self._impossible.keys():
             raise ConfigurationError(f"{verb} is in the program, but {self._impossible[verb]}")
+
+    def _say_what_is_left_out(self, program: Program) -> None:
+        done = sensible(program).ops
+        rest = iter(done)
+        wanted = next(rest, None)
+        senseless: list[str] = []
+        for op in program:
+            if op is wanted:
+                wanted = next(rest, None)
+            else:
+                senseless.append(str(op))
+        if senseless:
+            print(
+                f"am2z: makes no sense there, and is left out: {'; '.join(senseless)}",
+                file=sys.stderr,
+            )
 
     # --- what is seen
 

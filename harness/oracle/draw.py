@@ -21,7 +21,18 @@ from harness.oracle.program import (
     Step,
 )
 
-__all__ = ["EVERYTHING", "EXECUTIONS", "LIVES", "STATES", "Bits", "draw_program"]
+__all__ = [
+    "CRASHES",
+    "EVERYTHING",
+    "EXECUTIONS",
+    "LIVES",
+    "LOCKINGS",
+    "OUTLIVING",
+    "STATES",
+    "THEMES",
+    "Bits",
+    "draw_program",
+]
 
 T = TypeVar("T")
 
@@ -39,10 +50,21 @@ STATES = ("execute", "set", "set-right", "set-wrong", "update", "updates", "race
           "stop", "clean", "restart")  # fmt: skip
 """What is done to committed states."""
 
-_LOCKS = ("lock", "lock", "unlock", "line")
+LOCKINGS = ("lock", "lock", "unlock", "line", "lock", "restart", "unlock", "execute")
+"""Who has a lock, and what becomes of it."""
 
-EVERYTHING = tuple(sorted({*EXECUTIONS, *LIVES, *STATES, *_LOCKS}, key=list(OPERANDS).index))
+EVERYTHING = tuple(sorted({*EXECUTIONS, *LIVES, *STATES, *LOCKINGS}, key=list(OPERANDS).index))
 """Every operation that each runtime can do."""
+
+OUTLIVING = ("execute", "reopen", "set", "reopen", "update", "submit", "again", "stop", "get",
+             "set-right", "clean", "stats")  # fmt: skip
+"""What outlives the runtime, where it is durable."""
+
+CRASHES = (*EVERYTHING, "crash")
+"""Everything, and workers that die."""
+
+THEMES = (EXECUTIONS, LIVES, STATES, LOCKINGS, EVERYTHING)
+"""What a program may be about: one that does a little of everything meets little."""
 
 _NAMED = (SESSIONS[0], *SESSIONS, SESSIONS[0])
 _CALLED = ("once", "thrice", "once", "pair", "nobody")
@@ -54,9 +76,13 @@ _FAILURES = (("network", 2), ("network", 0), ("business", 0), ("network", 3), ("
 
 
 def draw_program(
-    bits: Bits, verbs: Sequence[str] = EVERYTHING, shortest: int = 3, longest: int = 14
+    bits: Bits, themes: Sequence[Sequence[str]] = THEMES, shortest: int = 3, longest: int = 14
 ) -> Program:
-    """A program of ``shortest`` to ``longest`` operations; a verb may be given several times."""
+    """A program of ``shortest`` to ``longest`` operations of one of the themes.
+
+    A theme is a list of verbs, in which one may stand several times.
+    """
+    verbs = _pick(bits, themes)
     length = _pick(bits, range(shortest, longest + 1))
     return Program(tuple(_op(bits, verbs) for _ in range(length)))
 

@@ -32,7 +32,7 @@ class Search(Generic[T]):
         self,
         judge: Callable[[Program], T | None],
         *,
-        verbs: Sequence[str],
+        themes: Sequence[Sequence[str]],
         seed: int,
         examples: int,
         longest: int = 14,
@@ -42,7 +42,7 @@ class Search(Generic[T]):
         self.tried = 0
         self.first: Program | None = None
         self._judge = judge
-        self._verbs = verbs
+        self._themes = themes
         self._seed = seed
         self._examples = examples
         self._longest = longest
@@ -64,7 +64,7 @@ class Search(Generic[T]):
         drawn: set[str] = set()
         for _ in range(_TRIES * self._examples):
             program = sensible(
-                draw_program(lambda: rng.random() < 0.5, self._verbs, longest=self._longest)
+                draw_program(lambda: rng.random() < 0.5, self._themes, longest=self._longest)
             )
             if program.ops and str(program) not in drawn:
                 drawn.add(str(program))

@@ -23,7 +23,7 @@ def shrink(program: Program, still_shows: Callable[[Program], bool]) -> Program:
     changed = True
     while changed:
         changed = False
-        for candidates in (_without_operations, _simpler_operations):
+        for candidates in (_without_operations, _simpler_operations, _renamed):
             smaller = _descend(program, candidates, still_shows)
             changed |= smaller != program
             program = smaller
@@ -54,6 +54,29 @@ def _simpler_operations(program: Program) -> Iterator[Program]:
     for index, op in enumerate(program.ops):
         for simpler in _simpler(op):
             yield Program((*program.ops[:index], simpler, *program.ops[index + 1 :]))
+
+
+def _renamed(program: Program) -> Iterator[Program]:
+    """The program with its sessions, handles and locks named in the order of their appearance."""
+    names: dict[str, dict[str, str]] = {"session": {}, "label": {}, "lock": {}}
+    for field, order in (("session", SESSIONS), ("label", LABELS), ("lock", LOCKS)):
+        for op in program.ops:
+            now = getattr(op, field)
+            if now in order:
+                names[field].setdefault(now, order[len(names[field])])
+    renamed = [
+        Op(
+            op.verb,
+            names["session"].get(op.session, op.session),
+            names["label"].get(op.label, op.label),
+            names["lock"].get(op.lock, op.lock),
+            op.number,
+            op.call,
+        )
+        for op in program.ops
+    ]
+    if (new := Program(tuple(renamed))) != program:
+        yield new
 
 
 def _simpler(op: Op) -> Iterator[Op]:

@@ -1,6 +1,6 @@
 """Programs as a Hypothesis strategy, for tests of your own. ::
 
-@given(programs(LIVES))
+@given(programs([LIVES]))
 def test_my_runtime_agrees_with_the_model(program): ...
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from harness.oracle.draw import EVERYTHING, draw_program
+from harness.oracle.draw import THEMES, draw_program
 from harness.oracle.program import Program
 
 __all__ = ["programs"]
@@ -18,7 +18,7 @@ __all__ = ["programs"]
 
 @st.composite
 def programs(
-    draw: st.DrawFn, verbs: Sequence[str] = EVERYTHING, shortest: int = 1, longest: int = 14
+    draw: st.DrawFn, themes: Sequence[Sequence[str]] = THEMES, shortest: int = 1, longest: int = 14
 ) -> Program:
-    """Programs with these verbs; Hypothesis makes the one that fails a test small."""
-    return draw_program(lambda: draw(st.booleans()), verbs, shortest, longest)
+    """Programs of these themes; Hypothesis makes the one that fails a test small."""
+    return draw_program(lambda: draw(st.booleans()), themes, shortest, longest)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import trio
 
-from am2z.local import locks
 from am2z.local.engine import Engine
 from am2z.local.locks import LocalLocks
 from am2z.local.runtime import LocalRuntime
@@ -18,7 +17,6 @@ from am2z.locks import HeldLock
 from am2z.queue.runtime import QueueRuntime
 from am2z.stats import QueueStats
 from harness.zoo.edit import edit
-from harness.zoo.locks import _Mutex
 from harness.zoo.mutant import mutant, patch
 
 __all__: list[str] = []
@@ -99,18 +97,24 @@ def statistics_end_with_their_runtime() -> Iterator[None]:
 @mutant("who-gives-up-frees-the-lock", rule="RES-029")
 @contextmanager
 def who_gives_up_frees_the_lock() -> Iterator[None]:
-    """Who is cancelled while it waits for a lock takes it from its holder."""
+    """When somebody is cancelled who waits for a lock, the next one to come has it at once."""
+    taken: dict[HeldLock, trio.Lock] = {}
 
-    async def release(self: LocalLocks, lock: HeldLock) -> bool:
-        if self._holders.pop(lock.name, None) is None:
-            return False
-        mutex = self._mutexes[lock.name]
-        mutex.release()
-        self._tidy(lock.name, mutex)
-        return True
+    async def acquire(self: LocalLocks, lock: HeldLock) -> int:
+        mutex = self._mutexes.setdefault(lock.name, trio.Lock())
+        try:
+            await mutex.acquire()
+        except trio.Cancelled:
+            self._mutexes.pop(lock.name, None)
+            raise
+        taken[lock] = mutex
+        return next(self._fences)
 
-    with (
-        patch(locks, "trio", SimpleNamespace(Lock=_Mutex)),
-        patch(LocalLocks, "release", release),
-    ):
+    async def release(_self: LocalLocks, lock: HeldLock) -> bool:
+        mutex = taken.pop(lock, None)
+        if mutex is not None:
+            mutex.release()
+        return mutex is not None
+
+    with patch(LocalLocks, "acquire", acquire), patch(LocalLocks, "release", release):
         yield
