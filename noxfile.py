@@ -33,6 +33,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo(session: nox.Session) -> None:
+    """Whether the suite finds what is wrong: it is run on runtimes that are wrong on purpose."""
+    session.install(".[harness,speed]")
+    session.run("am2z", "zoo", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """All tests, on two processes, with the branch coverage that they must reach."""
     install(session)

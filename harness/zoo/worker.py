@@ -31,7 +31,7 @@ MUTANT_SCALE = 0.2
 OTHERS_EFFORT = 0.25
 """How many of their programs the rules run for which a mutant was not made."""
 
-CPU_SECONDS, WALL_SECONDS = 3.0, 20
+CPU_SECONDS, WALL_SECONDS = 6.0, 30
 """A rule that takes longer hangs in a way that trio cannot end: it spins, or blocks the thread."""
 
 PATIENCE = 9
