@@ -142,7 +142,7 @@ async def test_attempts_are_counted_exactly(kit: Kit) -> None:
 @rule("ERR-006")
 async def test_waits_grow_up_to_their_limit(kit: Kit) -> None:
     starts: list[float] = []
-    unit = kit.timeout / 5 if kit.virtual_time else 0.01  # a second, scaled as the limits are
+    unit = kit.timeout / 10 if kit.virtual_time else 0.01  # scaled as the limits are
     policy = RetryPolicy(max_attempts=6, backoff=unit, multiplier=2.0, max_backoff=6 * unit)
 
     async def fail(_state: TestState, _ctx: Context) -> TestState:
