@@ -16,7 +16,7 @@ nox.options.sessions = ["tests", "lint", "types", "wheel"]
 
 ROOT = Path(__file__).parent
 DEV = nox.project.load_toml("pyproject.toml")["dependency-groups"]["dev"]
-SOURCES = ("am2z", "harness", "examples", "tests", "conftest.py", "noxfile.py")
+SOURCES = ("am2z", "harness", "examples", "benchmarks", "tests", "conftest.py", "noxfile.py")
 COVERAGE = 95
 
 
@@ -30,6 +30,13 @@ def conformance(session: nox.Session) -> None:
     """The main job: the conformance suite on every runtime, with its report."""
     session.install(".[harness,speed]")
     session.run("am2z", "conformance", *(session.posargs or ["--report", "report"]))
+
+
+@nox.session
+def zoo(session: nox.Session) -> None:
+    """Whether the suite finds what is wrong: it is run on runtimes that are wrong on purpose."""
+    session.install(".[harness,speed]")
+    session.run("am2z", "zoo", *session.posargs)
 
 
 @nox.session
@@ -76,6 +83,20 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Our runtimes beside their peers, into ``docs/benchmarks`` (``-- all --quick``: in small)."""
+    session.install("-e", ".[speed]", "matplotlib>=3.9")
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["all"]))
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Half an hour of mixed load with killed workers; it fails if anything is left behind."""
+    session.install("-e", ".[speed]")
+    session.run("python", "-m", "benchmarks", "soak", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and likely mistakes."""
     session.install("ruff>=0.9")
@@ -85,7 +106,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """The strict type checker over both packages and the examples."""
+    """The strict type checker over both packages, the examples and the benchmarks."""
     install(session)
     session.run("mypy")
 
@@ -100,18 +121,29 @@ def wheel(session: nox.Session) -> None:
     [built] = dist.glob("*.whl")
     session.install("--force-reinstall", "--no-deps", str(built))
     session.install(f"{built}[harness]")
+    alone = [f"no:{plugin}" for plugin in ("asyncio", "randomly", "xdist")]
     with tempfile.TemporaryDirectory() as folder:
-        guest = Path(folder) / "guest"
-        shutil.copytree(ROOT / "tests" / "wheel", guest)
-        session.chdir(guest)
-        session.run(
-            "python", "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error",
-            "-p", "no:cacheprovider", "--am2z-report", "report",
-        )  # fmt: skip
-        report = json.loads((guest / "report" / "report.json").read_text())
-        verdicts = {name: found["verdict"] for name, found in report["runtimes"].items()}
-        if verdicts != {"guest": "CONFORMANT"}:
-            session.error(f"the wheel's own kit says {verdicts}")
+        as_guest(session, "wheel", Path(folder), *(f"-p{plugin}" for plugin in alone))
+        session.install("pytest-asyncio>=1.0", "pytest-randomly>=3.16", "pytest-xdist>=3.6")
+        as_guest(session, "guest", Path(folder), "-n2")
         session.run("am2z", "rules", silent=True)
         session.run("python", "-m", "am2z", "explain", "LIF-001")
         session.chdir(ROOT)
+
+
+def as_guest(session: nox.Session, name: str, folder: Path, *options: str) -> None:
+    """A project of ``tests/`` runs the suite as strictly as can be, and gets its report."""
+    project = folder / name
+    shutil.copytree(ROOT / "tests" / name, project)
+    session.chdir(project)
+    session.run(
+        "python", "-m", "pytest", "--strict-markers", "--strict-config", "-W", "error",
+        "-p", "no:cacheprovider", "--am2z-report", "report", *options,
+    )  # fmt: skip
+    report = json.loads((project / "report" / "report.json").read_text())
+    verdicts = {name: found["verdict"] for name, found in report["runtimes"].items()}
+    if verdicts != {name: "CONFORMANT"}:
+        session.error(f"the wheel's own kit says {verdicts}")
+    written = {path.name for path in (project / "report").iterdir()}
+    if missing := {"report.html", "junit.xml", "badge.svg", f"badge-{name}.svg"} - written:
+        session.error(f"the wheel's own kit did not write {missing}")

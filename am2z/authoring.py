@@ -12,6 +12,10 @@ public.
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from am2z.admission import (
     Admission,
     Request,
@@ -36,11 +40,13 @@ from am2z.codec import (
 )
 from am2z.context import ContextHost
 from am2z.dead import MAX_DEAD, retry_id
+from am2z.errors import StateCorruptError
 from am2z.executor import Outcome, attempt, to_result
 from am2z.ids import check_name, new_id
 from am2z.local.locks import LocalLocks
 from am2z.locks import HeldLock, LockBackend
 from am2z.registry import Registry
+from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.runtime import EventHandler, ProcessorRef
 from am2z.slots import Slot, Slots
 from am2z.state import StateT
@@ -76,8 +82,10 @@ __all__ = [
     "copy_state",
     "decode_error",
     "decode_named_state",
+    "decode_result",
     "decode_state",
     "encode_error",
+    "encode_result",
     "encode_state",
     "id_taken",
     "new_id",
@@ -88,3 +96,48 @@ __all__ = [
     "to_result",
     "type_name",
 ]
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    """A result as it is stored or sent."""
+
+    state_type: str
+    state: bytes
+    error: bytes | None
+    execution_time: float
+    metadata: ExecutionMetadata
+
+
+_packed = msgspec.msgpack.Decoder(_Packed)
+
+
+def encode_result(result: ProcessorResult[Any]) -> bytes:
+    """A result as bytes: to be kept under its execution's id, or sent to whoever waits."""
+    return msgspec.msgpack.encode(
+        _Packed(
+            state_type=type_name(type(result.state)),
+            state=encode_state(result.state),
+            error=None if result.error is None else encode_error(result.error),
+            execution_time=result.execution_time,
+            metadata=result.metadata,
+        )
+    )
+
+
+def decode_result(data: bytes) -> ProcessorResult[Any]:
+    """The result that ``encode_result`` turned into ``data``.
+
+    Raises ``StateCorruptError`` for other bytes, and ``ValidationError`` where this process has not
+    imported the class of the state.
+    """
+    try:
+        packed = _packed.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateCorruptError(f"{len(data)} bytes that are no result: {error}") from error
+    return ProcessorResult(
+        success=packed.error is None,
+        state=decode_named_state(packed.state_type, packed.state),
+        error=None if packed.error is None else decode_error(packed.error),
+        execution_time=packed.execution_time,
+        metadata=packed.metadata,
+    )

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class ProgramError(Exception):
 class Mark(NamedTuple):
     """So many jobs had begun ``at`` (monotonic clock), after ``cpu`` seconds of that process."""
 
-    count: int
+    jobs: int
     at: float
     cpu: float
 
@@ -51,7 +51,8 @@ class Program:
                 start_new_session=True,
             )
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self._stats = psutil.Process(self._process.pid)
         self.settings = ""
 
@@ -83,11 +84,7 @@ class Program:
 
     def cpu(self) -> float:
         """Seconds of the processor that it and its children have used."""
-        used = 0.0
-        for process in [self._stats, *self._stats.children(recursive=True)]:
-            times = process.cpu_times()
-            used += times.user + times.system
-        return used
+        return sum(map(_cpu, [self._stats, *self._stats.children(recursive=True)]))
 
     def memory(self) -> int:
         """Its resident bytes."""
@@ -124,16 +121,29 @@ class Program:
         family = []
         if self._process.poll() is None:
             family = self._stats.children(recursive=True)
-            assert self._process.stdin is not None
-            try:
-                self._process.stdin.close()
-                self._process.wait(5)
-            except (subprocess.TimeoutExpired, BrokenPipeError):
-                self._process.kill()
-                self._process.wait()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         for child in family:
             if child.is_running():
                 child.kill()
+        self._reader.join(5)
+        self._process.stdout.close()
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Seconds of the processor; to the nanosecond where Linux tells of each thread."""
+    threads = list(Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
+    if threads:
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @contextmanager

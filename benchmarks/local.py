@@ -109,7 +109,11 @@ async def _sample(executions: int, path: str) -> None:
 def main() -> None:
     """``measure TIMES``, ``leaks EXECUTIONS`` or ``sample EXECUTIONS FILE``; prints JSON."""
     what, number, *rest = sys.argv[1:]
-    ways = {"measure": _measure, "leaks": _leaks, "sample": _sample}
+    ways: dict[str, Callable[..., Awaitable[Any]]] = {
+        "measure": _measure,
+        "leaks": _leaks,
+        "sample": _sample,
+    }
     print(json.dumps(trio.run(ways[what], int(number), *rest)))
 
 

@@ -136,8 +136,7 @@ def profile_page(title: str, profile: Profile, note: str = "") -> str:
     lines = [f"# {title}", ""]
     lines += [f"{note}\n"] if note else []
     lines += [
-        f"{profile.jobs:,} jobs, **{profile.per_job:.0f} µs** of the processor each, "
-        f"{total:,} samples.",
+        f"{profile.jobs:,} jobs, **{profile.per_job:.0f} µs** each, {total:,} samples.",
         "",
     ]
     lines += [f"- {name}: {value:.1f}" for name, value in profile.facts.items()]

@@ -28,15 +28,21 @@ class Sampler:
         self._stacks: Counter[Stack] = Counter()
         self._cpu = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many stacks were seen."""
+        return self._stacks.total()
+
     def start(self) -> None:
         """Begin."""
-        signal.signal(signal.SIGPROF, self._look)
+        self._before = signal.signal(signal.SIGPROF, self._look)
         self._cpu = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
     def stop(self) -> None:
         """End; ``write`` has something to write then."""
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, self._before)
         self._cpu = time.process_time() - self._cpu
 
     def _look(self, _signal: int, frame: FrameType | None) -> None:

@@ -43,8 +43,9 @@ class Server:
         return float(told["used_cpu_sys"] + told["used_cpu_user"])
 
     def memory(self) -> int:
-        """Bytes that its data take."""
-        return int(self._redis.info("memory")["used_memory"])
+        """Bytes that its data take, without the buffers of its clients."""
+        told = self._redis.info("memory")
+        return int(told["used_memory"]) - int(told.get("mem_clients_normal", 0))
 
     def keys(self) -> int:
         """How many keys there are."""

@@ -76,7 +76,7 @@ PEERS = SUBJECTS[1:]
 
 
 def chosen(names: Iterable[str]) -> list[Subject]:
-    """The subjects of these names (all of them for none). Raises ``ValueError`` for another name."""
+    """The subjects of these names, all for none. Raises ``ValueError`` for another name."""
     known = {subject.name: subject for subject in SUBJECTS}
     wanted = list(names) or list(known)
     if unknown := [name for name in wanted if name not in known]:

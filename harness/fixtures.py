@@ -82,4 +82,5 @@ def _kit(request: pytest.FixtureRequest) -> Iterator[Kit]:
         pytest.skip(state.choice.description)
     kit = state.kit(request.param, request.node.nodeid)
     yield kit
+    kit.close()
     state.remove_namespace(kit.namespace)

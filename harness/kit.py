@@ -6,7 +6,9 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -41,6 +43,7 @@ class Kit:
     - ``runtime(*processors)``: a fresh runtime, entered, with the processors registered
     - ``supports(capability)``, ``name``, ``env``, ``rng`` (seeded for this rule)
     - ``timeout``: seconds to wait for one thing; ``limit``: seconds for a whole rule
+    - ``effort``: the share of generated programs to try, for whoever runs the suite many times
     """
 
     subject: RuntimeUnderTest
@@ -50,13 +53,16 @@ class Kit:
     replay: Callable[[str], str] = lambda rule_id: f"am2z conformance -k {rule_id}"
     outcome: Outcome | None = None
     rng: random.Random = field(default_factory=random.Random)
+    effort: float = 1.0
     _trace: EventTrace = field(default_factory=EventTrace)
     _redis_url: str = ""
     _snapshot: ProcessSnapshot | None = None
     _stuck: list[str] = field(default_factory=list)
     _clock: MockClock | None = None
     _work_stays: bool = False
+    _folders: list[TemporaryDirectory[str]] = field(default_factory=list)
     _story: Story = field(default_factory=Story)
+    _parts: int = 0
 
     @property
     def name(self) -> str:
@@ -265,6 +271,21 @@ class Kit:
             return Status.UNDECIDED, f"{what}: {one_line(first)}", seen
         return Status.FAIL, one_line(first), seen
 
+    def apart(self) -> Kit:
+        """A kit for one of many programs: its runtimes see nothing of those of any other one."""
+        self._parts += 1
+        return replace(
+            self,
+            namespace=f"{self.namespace}-{self._parts}",
+            _trace=EventTrace(),
+            _story=Story(),
+            _stuck=[],
+        )
+
+    def tell_of(self, part: Kit) -> None:
+        """The events of ``part`` are those that belong to the story of a failure."""
+        self._trace = part._trace
+
     def leave_work(self) -> None:
         """This rule leaves accepted work behind on purpose: a durable runtime keeps it."""
         self._work_stays = True
@@ -289,7 +310,20 @@ class Kit:
             limits=limits or ResourceLimits(),
             role=role,
             find_redis=self._find_redis,
+            find_folder=self._find_folder,
         )
+
+    def close(self) -> None:
+        """Remove what the kit itself made for its runtimes."""
+        while self._folders:
+            self._folders.pop().cleanup()
+
+    def _find_folder(self) -> Path:
+        if not self._folders:
+            self._folders.append(TemporaryDirectory(prefix="am2z-"))
+        folder = Path(self._folders[0].name) / self.namespace  # each part has one of its own
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _find_redis(self) -> str:
         if not self._redis_url:

@@ -53,7 +53,7 @@ def _compared(error: BaseException) -> tuple[str, str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "", ""
     match tree:
-        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
+        case ast.Compare(left=left, ops=[ast.Eq() | ast.Is()], comparators=[right]):
             sides = (ast.get_source_segment(source, side) or "" for side in (right, left))
             return next(sides), next(sides)
     return "", ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from am2z import Capability, ConfigurationError, ResourceLimits, Runtime, RuntimeConfig
@@ -21,8 +22,10 @@ class Environment:
 
     ``namespace`` is a name that nobody else uses, of lower-case letters, digits and ``-``; keep
     everything outside the process under it. ``redis_url`` is a Redis server that may be used (it is
-    started when first asked for; ``fake://`` where there is none). ``config`` and ``limits`` are
-    what the rule wants; ``role`` is ``"both"`` unless a rule asks for a caller or a worker alone.
+    started when first asked for; ``fake://`` where there is none). ``folder`` is for files: empty
+    at first, and the same for all runtimes of one rule, which ends with it. ``config`` and
+    ``limits`` are what the rule wants; ``role`` is ``"both"`` unless a rule asks for a caller or a
+    worker alone.
     """
 
     namespace: str
@@ -30,6 +33,12 @@ class Environment:
     limits: ResourceLimits
     role: Role = "both"
     find_redis: Callable[[], str]
+    find_folder: Callable[[], Path]
+
+    @property
+    def folder(self) -> Path:
+        """The folder to keep files in; it is made when first asked for."""
+        return self.find_folder()
 
     @property
     def redis_url(self) -> str:

@@ -14,6 +14,10 @@ _folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if folder 
 os.environ["PATH"] = os.pathsep.join([*_folders, _beside])
 
 
+collect_ignore = ["guest", "wheel"]
+"""Projects of their own: the built wheel is tested in them."""
+
+
 def _is_full_server() -> bool:
     """Whether redis-server is of version 7 or later and was built with TLS."""
     program = shutil.which("redis-server")

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import am2z
-from am2z.cli import conformance, dead, explain, report, rules, worker, zoo
+from am2z.cli import conformance, dead, diff, explain, report, rules, worker, zoo
 from am2z.errors import AM2ZError
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: tuple[ModuleType, ...] = (worker, dead, conformance, report, rules, explain, zoo)
+COMMANDS: tuple[ModuleType, ...] = (worker, dead, conformance, diff, report, rules, explain, zoo)
 
 USAGE_ERROR = 2
 INTERRUPTED = 130

@@ -14,12 +14,17 @@ HELP = "list the rules that every runtime has to keep"
 EXAMPLES = """
   am2z rules
   am2z rules --json | jq -r '.[] | select(.level == "MUST") | .id'
+  am2z rules --markdown > docs/spec.md
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--json", action="store_true", help="for programs")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for programs")
+    form.add_argument(
+        "--markdown", action="store_true", help="everything about each, as a document"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
             for rule in catalogue.values()
         ]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif arguments.markdown:
+        print(load("harness.specification").specification(catalogue), end="")
     else:
         load("harness.terminal").print_rules(catalogue)
     return 0

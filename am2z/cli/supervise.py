@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
 import trio
@@ -28,12 +28,15 @@ MARGIN = 15.0
 """So many seconds after it should have ended a child is killed."""
 
 
-async def supervise(command: Sequence[str], count: int, grace: float) -> int:
+async def supervise(
+    command: Sequence[str], count: int, grace: float, env: Mapping[str, str]
+) -> int:
     """Run ``count`` processes of ``command`` until told to stop; answers the exit status.
 
-    ``command`` gets the number of the descriptor of its line as one more argument.
+    ``command`` gets the number of the descriptor of its line as one more argument; ``env`` is its
+    environment.
     """
-    return await _Supervisor(command, count, grace).run()
+    return await _Supervisor(command, count, grace, env).run()
 
 
 class _Child:
@@ -47,8 +50,11 @@ class _Child:
 
 
 class _Supervisor:
-    def __init__(self, command: Sequence[str], count: int, grace: float) -> None:
+    def __init__(
+        self, command: Sequence[str], count: int, grace: float, env: Mapping[str, str]
+    ) -> None:
         self._command = command
+        self._env = env
         self._count = count
         self._grace = grace
         self._children: set[_Child] = set()
@@ -131,6 +137,7 @@ class _Supervisor:
             process = await trio.lowlevel.open_process(
                 [*self._command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                env=self._env,
                 process_group=0,  # what a terminal sends, it sends to us alone
                 stdin=subprocess.DEVNULL,
             )

@@ -53,9 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TARGET",
         help="module:attribute (a processor, or an iterable of them), or a module with processors",
     )
-    # Not the default of --redis: what is on the command line of a child everybody can read.
     parser.add_argument(
-        "--redis", metavar="URL", help=f"the server (default: REDIS_URL, else {DEFAULT_URL})"
+        "--redis",
+        metavar="URL",
+        help=f"the server (default: REDIS_URL, else {DEFAULT_URL}); a password is safer in "
+        "REDIS_URL, for command lines everybody may read",
     )
     parser.add_argument(
         "--namespace", metavar="NS", default="am2z", help="the namespace (default: am2z)"
@@ -159,7 +161,11 @@ class _Worker:
             _log()
             return await serve(self._runtime, lambda: say(f"{self._banner()}\n{self._is_ready()}"))
         say(self._banner())
-        return await supervise(self._command(), self._arguments.processes, self._arguments.grace)
+        # The URL holds the password, and command lines everybody may read: not so environments.
+        surroundings = {**os.environ, "REDIS_URL": self._url}
+        return await supervise(
+            self._command(), self._arguments.processes, self._arguments.grace, surroundings
+        )
 
     def _command(self) -> list[str]:
         """How a child of ours is started."""
@@ -170,8 +176,6 @@ class _Worker:
             "lease": given.lease,
             "grace": given.grace,
         }
-        if given.redis:
-            options["redis"] = given.redis
         words = [sys.executable, "-m", "am2z", NAME, given.target]
         words += [f"--{name}={value}" for name, value in options.items()]
         return [*words, "--supervised"]

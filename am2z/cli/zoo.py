@@ -26,6 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mutant", nargs="*", metavar="MUTANT", help="only these")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="ask mutants on a queue every rule, and not only those that one of them is for",
+    )
+    parser.add_argument(
         "--jobs", type=int, default=2, metavar="N", help="processes at once (default: 2)"
     )
     parser.add_argument(
@@ -41,5 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         seed=arguments.seed,
         as_json=arguments.json,
+        whole=arguments.whole,
     )
     return int(runner.run(plan))

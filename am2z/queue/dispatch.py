@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from math import ceil
+import math
 from typing import Any
 
 import trio
@@ -19,7 +19,7 @@ from am2z.errors import (
 from am2z.queue.handle import QueueHandle, withdraw
 from am2z.queue.inbox import Inbox, Pending
 from am2z.queue.maintenance import Maintenance
-from am2z.queue.node import RECOVERABLE, Node, network_errors
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, network_errors
 from am2z.queue.payload import Job
 from am2z.queue.protocol import Parent
 from am2z.queue.stream import EventReader
@@ -35,6 +35,9 @@ _log = logging.getLogger("am2z.replies")
 
 LOOK_UP = 3.0
 """How long a stopping runtime may take to look its callers up, in seconds."""
+
+SETTLE = 2.0
+"""Seconds after a new connection for which workers may not have said yet that they are there."""
 
 _FINISHED = CancelAnswer.FINISHED
 
@@ -63,6 +66,11 @@ class Dispatch:
         self._maintenance = maintenance
         self._is_closed = False
         self._shards = shards
+        self._settled_at = -math.inf
+        node.client.on_reconnect.append(self._reconnected)
+
+    def _reconnected(self) -> None:
+        self._settled_at = trio.current_time() + SETTLE
 
     async def submit(self, request: Request[StateT], *, is_transient: bool) -> QueueHandle[StateT]:
         """Enqueue for a caller. ``is_transient``: nobody but this caller wants the result."""
@@ -138,24 +146,29 @@ class Dispatch:
         with network_errors(node.client.safe_url):
             if not is_ours and self._maintenance.has_withdrawn:
                 await self._maintenance.announce()  # or our own word would deceive us
-            return await node.protocol.enqueue(
-                request.execution_id,
-                request.name,
-                job.encode(),
-                session_id=request.session_id if request.is_named else None,
-                delay=when.delay,
-                at=when.at,
-                max_deliveries=node.config.max_deliveries,
-                reply_to=node.runtime_id,
-                max_queue=self._most_waiting if parent is None else 0,
-                need_served=not is_ours,
-                parent=parent,
-            )
+            while True:
+                enqueued = await node.protocol.enqueue(
+                    request.execution_id,
+                    request.name,
+                    job.encode(),
+                    session_id=request.session_id if request.is_named else None,
+                    delay=when.delay,
+                    at=when.at,
+                    max_deliveries=node.config.max_deliveries,
+                    reply_to=node.runtime_id,
+                    max_queue=self._most_waiting if parent is None else 0,
+                    need_served=not is_ours,
+                    parent=parent,
+                )
+                is_unserved = enqueued.answer is EnqueueAnswer.UNSERVED
+                if not is_unserved or trio.current_time() >= self._settled_at:
+                    return enqueued
+                await trio.sleep(RETRY_PAUSE)
 
     @property
     def _most_waiting(self) -> int:
         """How many may wait for one processor here: this shard's part of the limit."""
-        return ceil(self._resources.limits.max_queue_size / self._shards)
+        return math.ceil(self._resources.limits.max_queue_size / self._shards)
 
     async def withdraw(self, execution_id: str) -> None:
         """End an execution that nobody wants any more, if that is quickly done."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import trio
@@ -92,13 +92,16 @@ class Leases:
             while not self._stop.wait(pause):
                 # A copy in one piece: the event loop changes it meanwhile.
                 held = [(name, entry[0]) for name, entry in self._held.copy().items()]
-                if not held:
+                served, presence = self._node.overdue()
+                if not held and not served:
                     continue
                 try:
                     if client is None:
                         client = self._node.client.sync_client()
                     for start in range(0, len(held), BATCH):
                         self._renew(client, held[start : start + BATCH], token)
+                    if served:  # the event loop is held up, and we are here all the same
+                        self._stay_present(client, served, presence)
                 except Exception as error:  # whatever it is: without this thread all is lost
                     # Nothing is lost yet: the next beat comes well before the lease ends.
                     unknown = None if isinstance(error, RECOVERABLE) else error
@@ -109,6 +112,11 @@ class Leases:
         finally:
             if client is not None:
                 client.close()
+
+    def _stay_present(self, client: Redis, served: Iterable[str], presence: float) -> None:
+        node = self._node
+        words: list[str | int] = [encode(node.runtime_id), ms(presence), *map(encode, served)]
+        client.eval(library()["presence"].text, 1, node.protocol.keys.prefix, *words)
 
     def _renew(
         self, client: Redis, held: list[tuple[str, int]], token: trio.lowlevel.TrioToken

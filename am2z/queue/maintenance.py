@@ -14,8 +14,10 @@ __all__ = ["Maintenance"]
 _log = logging.getLogger("am2z.maintenance")
 
 BATCH = 500
-LEAST_PRESENCE = 30.0
-"""A runtime counts as present for at least so many seconds after it was last heard of."""
+PRESENCE_MARGIN = 1.0
+"""A runtime counts as present for a lease and so many seconds after it was last heard of,"""
+LEAST_PRESENCE = 5.0
+"""and for so many at least."""
 
 
 class Maintenance:
@@ -27,6 +29,8 @@ class Maintenance:
         self._serves = serves
         self._announced: set[str] = set()
         self._announcing = trio.Lock()
+        self._announce_now = trio.Event()
+        node.client.on_reconnect.append(self._reconnected)
 
     async def reclaim(self) -> None:
         """Look for expired leases and due work, until cancelled."""
@@ -46,13 +50,19 @@ class Maintenance:
     async def stay_present(self) -> None:
         """Say that we are here, until cancelled."""
         while True:
+            self._announce_now = trio.Event()
             try:
                 await self.announce()
             except RECOVERABLE as error:
                 _log.warning("presence could not be told: %s", error)
                 await trio.sleep(RETRY_PAUSE)
             else:
-                await trio.sleep(self._presence / 3)
+                with trio.move_on_after(self._presence / 3):
+                    await self._announce_now.wait()
+
+    def _reconnected(self) -> None:
+        """Redis may have forgotten us, or have been away for longer than we count as present."""
+        self._announce_now.set()
 
     @property
     def has_withdrawn(self) -> bool:
@@ -70,6 +80,7 @@ class Maintenance:
             self._announced |= names  # also true where the next reply is lost
             await self._node.protocol.presence(self._node.runtime_id, names, self._presence)
             self._announced = names
+            self._node.announced(names, self._presence)
 
     async def leave(self) -> None:
         """Say goodbye, and see that what stays in Redis has an end."""
@@ -78,4 +89,4 @@ class Maintenance:
 
     @property
     def _presence(self) -> float:
-        return max(3 * self._node.config.lease, LEAST_PRESENCE)
+        return max(self._node.config.lease + PRESENCE_MARGIN, LEAST_PRESENCE)

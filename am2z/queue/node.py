@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -23,6 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from am2z.config import RuntimeConfig
 from am2z.errors import NetworkError
 from am2z.queue.client import RedisClient
+from am2z.queue.client.check import elsewhere
 from am2z.queue.protocol import Protocol
 from am2z.queue.wire import WireError
 
@@ -64,7 +66,17 @@ def will_pass(error: Exception) -> bool:
 class Node:
     """What the parts of a running ``QueueRuntime`` share."""
 
-    __slots__ = ("_leaves_by", "client", "config", "log", "protocol", "runtime_id")
+    __slots__ = (
+        "_leaves_by",
+        "_served",
+        "_served_at",
+        "_served_for",
+        "client",
+        "config",
+        "log",
+        "protocol",
+        "runtime_id",
+    )
 
     def __init__(
         self, runtime_id: str, client: RedisClient, protocol: Protocol, config: RuntimeConfig
@@ -75,6 +87,18 @@ class Node:
         self.config = config
         self.log = logging.getLogger("am2z.queue_runtime")
         self._leaves_by = math.inf
+        self._served: frozenset[str] = frozenset()
+        self._served_for = self._served_at = 0.0
+
+    def announced(self, names: Iterable[str], presence: float) -> None:
+        """It was said what we serve: that counts for ``presence`` seconds."""
+        self._served, self._served_for = frozenset(names), presence
+        self._served_at = time.monotonic()
+
+    def overdue(self) -> tuple[frozenset[str], float]:
+        """What a thread has to say again, because the event loop does not; how long it counts."""
+        is_overdue = time.monotonic() - self._served_at > self._served_for / 2
+        return self._served if is_overdue else frozenset(), self._served_for
 
     def leave(self) -> None:
         """We stop: from now on all that still has to be told shares ``FAREWELL`` seconds."""
@@ -97,8 +121,10 @@ def network_errors(endpoint: str) -> Iterator[None]:
     try:
         yield
     except RECOVERABLE as error:
-        raise NetworkError(
+        what = (
             f"Redis at {endpoint} did not do its part: {error}; check that it runs and can be "
-            "reached",
-            endpoint,
-        ) from error
+            "reached"
+        )
+        if isinstance(error, AskError):  # MOVED too
+            what = elsewhere(error, endpoint)
+        raise NetworkError(what, endpoint) from error

@@ -95,6 +95,8 @@ class QueueRuntime(BaseRuntime):
         )
         if any(parse_url(url).identified_by(credential_provider).is_fake for url in urls):
             self.capabilities = self.capabilities - {Capability.DURABLE}  # it dies with the process
+        if number > 1:
+            self.capabilities = self.capabilities - {Capability.PRIORITY}  # it holds in each shard
         self._shards: Shards | None = None
         self._dead = QueueDeadLetters(lambda: self._running)
 

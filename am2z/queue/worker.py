@@ -18,6 +18,7 @@ import trio
 from am2z.context import RuntimeEmitter
 from am2z.processor import Processor
 from am2z.queue.bell import Bell
+from am2z.queue.client import ConnectionLostError
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
@@ -186,8 +187,8 @@ class Worker:
                 self._turn_scope = None
                 if self._needed is not None:
                     self._changed.unpark_all()
-        await trio.lowlevel.checkpoint()  # raises: only a cancelled worker comes here
-        raise AssertionError("unreachable")
+        await trio.lowlevel.checkpoint()  # a worker that is cancelled goes no further
+        raise ConnectionLostError("there was no answer while we leave", maybe_sent=True)
 
     def _count_refusals(self, ended: Sequence[Run], error: Exception) -> None:
         """Redis refuses a turn, and not because it is away; somebody's report may be the reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,9 @@ import trio
 
 from am2z import (
     AppState,
+    BusinessError,
     Context,
+    ExecutionCancelledError,
     QueueRuntime,
     ResourceLimits,
     RuntimeConfig,
@@ -59,10 +62,22 @@ async def _step(state: Load, ctx: Context) -> Load:
     return state
 
 
+@processor
+async def broken(state: Load, ctx: Context) -> Load:
+    raise BusinessError("as ever")
+
+
+@processor
+async def sleeper(state: Load, ctx: Context) -> Load:
+    counter.add()
+    await trio.sleep(math.inf)
+    return state
+
+
 steps = [processor(name=f"step-{number}")(_step) for number in range(5)]
 chain_in_place = chain("chain_in_place", steps)
 chain_by_name = chain("chain_by_name", [step.name for step in steps])
-PROCESSORS = (noop, parent, *steps, chain_in_place, chain_by_name)
+PROCESSORS = (noop, parent, broken, sleeper, *steps, chain_in_place, chain_by_name)
 
 KINDS = {
     "execute": "noop",
@@ -141,16 +156,70 @@ class Client:
         (await self._runtime.execute(name, Load(text=text), session_id)).unwrap()
 
     async def callers(self, n: int, size: int, callers: int, sessions: int = 0) -> dict[str, Any]:
+        taken = []
+
         async def call(who: int) -> None:
             for number in range(n // callers):
                 session_id = session(who + number * callers, sessions)
+                began = time.perf_counter()
                 await self._execute("noop", payload(number, size), session_id)
+                taken.append(time.perf_counter() - began)
 
         with Timer() as timer:
             async with trio.open_nursery() as nursery:
                 for who in range(callers):
                     nursery.start_soon(call, who)
-        return timer.told
+        return {**timer.told, "taken": taken}
+
+    async def sleep(self) -> dict[str, Any]:
+        """Enqueue one job that never ends."""
+        await self._runtime.submit("sleeper", Load())
+        return {}
+
+    async def mixed(self, n: int, callers: int, window: int) -> dict[str, Any]:
+        """Work of every kind; sessions and dead letters are cleaned up behind it."""
+        wrong: list[str] = []
+        sessions = [f"w{window}-{number}" for number in range(20)]
+
+        async def call(who: int) -> None:
+            rng = random.Random(f"{window}-{who}")
+            for _ in range(n // callers):
+                wrong.extend(await self._one_of_many(rng, sessions))
+
+        with Timer() as timer:
+            async with trio.open_nursery() as nursery:
+                for who in range(callers):
+                    nursery.start_soon(call, who)
+        for name in sessions:
+            await self._runtime.clean_session(name)
+        for letter in await self._runtime.dead.list(limit=10_000):
+            await self._runtime.dead.drop(letter.execution_id)
+        return {**timer.told, "wrong": wrong}
+
+    async def _one_of_many(self, rng: random.Random, sessions: list[str]) -> list[str]:
+        """One piece of work; what is wrong with its result."""
+        name = rng.choices(("noop", "parent", "chain_by_name", "broken", "sleeper"),
+                           (75, 10, 5, 5, 5))[0]  # fmt: skip
+        load, session_id = Load(text=payload(rng.randrange(1000), 100)), None
+        if rng.random() < 0.4:
+            session_id = rng.choice(sessions)
+        if name == "sleeper":
+            handle = await self._runtime.submit(name, load, session_id)
+            await handle.cancel()
+            result = await handle.result()
+            is_right = isinstance(result.error, ExecutionCancelledError)
+        elif rng.random() < 0.1:
+            handle = await self._runtime.submit(name, load, session_id, delay=0.02)
+            result = await handle.result()
+            is_right = result.success is (name != "broken")
+        else:
+            result = await self._runtime.execute(name, load, session_id)
+            is_right = result.success is (name != "broken") and result.state.text == load.text
+        return [] if is_right else [f"{name}: {result}"[:300]]
+
+    async def finished(self) -> dict[str, Any]:
+        """How many executions of the no-op have ended, whoever ran them."""
+        return {"jobs": (await self._runtime.queue_stats())["noop"].completed}
 
     async def versions(self, sessions: int) -> dict[str, Any]:
         """The sum of the versions of so many sessions: how many commits there were."""

@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from bullmq import Job, Queue, QueueEvents, Worker
+
 from benchmarks.peers.aio import AsyncPeer, run
 from benchmarks.peers.line import Counter
-from bullmq import Job, Queue, QueueEvents, Worker
 
 CONCURRENCY = 10
 OPTIONS = {"removeOnComplete": True}
 
 
 class BullMQ(AsyncPeer):
-    settings = "uvloop, hiredis, concurrency 10 (more is no faster, and its clients wait longer), finished jobs removed, results by QueueEvents"
+    settings = (
+        "uvloop, hiredis, concurrency 10 (more is no faster, and its clients wait longer), "
+        "finished jobs removed, results by QueueEvents"
+    )
 
     async def open(self) -> None:
         self._queue = Queue("bench", {"connection": self.url})

@@ -1,9 +1,9 @@
 """How the programs of this folder are spoken to: one JSON object in a line, on their two ends.
 
-``python -m benchmarks.peers.NAME client URL`` reads ``{"verb": …, arguments}`` and answers each with
-``{"ok": …}`` or ``{"error": …}``. ``… worker URL {"marks": […]}`` says ``{"ready": …}`` and then, each
-time that so many jobs have begun, ``{"mark": n, "at": seconds, "cpu": seconds}``. Both end with
-their standard input.
+``python -m benchmarks.peers.NAME client URL`` reads ``{"verb": …, arguments}`` and answers each
+with ``{"ok": …}`` or ``{"error": …}``. ``… worker URL {"marks": […]}`` says ``{"ready": …}`` and
+then, each time that so many jobs have begun, ``{"mark": n, "at": seconds, "cpu": seconds}``. Both
+end with their standard input.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.peers.aio import AsyncPeer, run
-from benchmarks.peers.line import Counter
 from saq import Worker
 from saq.queue.redis import RedisQueue
+
+from benchmarks.peers.aio import AsyncPeer, run
+from benchmarks.peers.line import Counter
 
 CONCURRENCY = 100
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.aio import AsyncPeer, run
-from benchmarks.peers.line import Counter
 from taskiq.api import run_receiver_task
 from taskiq.serializers import ORJSONSerializer
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
+
+from benchmarks.peers.aio import AsyncPeer, run
+from benchmarks.peers.line import Counter
 
 POLL = 0.001
 
@@ -27,7 +28,7 @@ class TaskIQ(AsyncPeer):
             .with_serializer(ORJSONSerializer())
         )
 
-        async def noop(text: str) -> None:  # noqa: ARG001 - it is a job that does nothing
+        async def noop(text: str) -> None:
             self._counter.add()
 
         async def parent(text: str) -> None:
@@ -54,7 +55,9 @@ class TaskIQ(AsyncPeer):
     async def work(self, counter: Counter) -> None:
         self._counter = counter
         self._broker.is_worker_process = True
-        await run_receiver_task(self._broker, max_async_tasks=100, max_prefetch=100, run_startup=True)
+        await run_receiver_task(
+            self._broker, max_async_tasks=100, max_prefetch=100, run_startup=True
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ An entry is a table ``[[rule]]`` with
 - ``text``: the rule as one sentence of law; ``intent``: why it is there
 - ``requires``: names of capabilities without which the rule is not asked (default: none)
 - ``strength``: how it is checked: ``"exact"``, ``"model"``, ``"history"`` or ``"stochastic"``
-- ``since``: the version of the specification that brought it
+- ``since``: the version of the specification that brought it (default: the first one)
 - ``seed``: the scenarios of the original test plan that it stands for, word for word
 - ``mutants``: names of the faults that it must find
 - ``help``: what to look at when it fails
@@ -36,6 +36,9 @@ __all__ = ["GROUPS", "SPEC", "Catalogue", "Rule", "load_catalogue"]
 SPEC = "1.0"
 """The version of the specification that this kit checks."""
 
+FIRST = "1.0"
+"""The version that brought every rule which does not name another."""
+
 GROUPS = {
     "LIF": "Lifecycle",
     "REG": "Registration",
@@ -58,7 +61,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     intent: str
     strength: Literal["exact", "model", "history", "stochastic"]
     help: str
-    since: str = SPEC
+    since: str = FIRST
     requires: tuple[str, ...] = ()
     seed: tuple[str, ...] = ()
     mutants: tuple[str, ...] = ()

@@ -295,3 +295,24 @@ async def test_stop_waits_for_what_its_callers_wait_for(kit: Kit) -> None:
 
 async def _waits(runtime: Runtime) -> bool:
     return (await runtime.stats()).waiting == 1
+
+
+@rule("LIF-014")
+async def test_another_worker_does_what_a_broken_one_ran(kit: Kit) -> None:
+    first, second = Gate("job"), Gate("job")
+    config = RuntimeConfig(lease=1.0)
+    second.open()
+    async with kit.runtime(role="client") as client:
+        try:
+            async with kit.runtime(first.processor, config=config, role="worker"):
+                handle = await client.submit("job", TestState())
+                with within(kit, "the start of an execution"):
+                    await first.started.wait()
+                _crash()
+        except* _Crash:
+            pass
+        async with kit.runtime(second.processor, config=config, role="worker"):
+            with within(kit, "an answer by the other worker"):
+                result = await handle.result()
+    assert result.success, repr(result.error)
+    assert [state.count for state in second.runs] == [0]

@@ -97,10 +97,22 @@ class Matrix:
         return [r.id for r in self.rules.values() if r.level == "MUST" and r.id not in useful]
 
     @property
+    def empty_words(self) -> list[str]:
+        """A line for each rule that names a mutant and does not find it."""
+        return [
+            f"{rule.id} names {fate.mutant.name}, and does not find it"
+            for rule in self.rules.values()
+            for fate in self.fates
+            if fate.mutant.name in rule.mutants and rule.id not in fate.by
+            if rule.id != fate.mutant.rule
+        ]
+
+    @property
     def is_clean(self) -> bool:
         """Whether the suite found every mutant, as it should, and nothing where nothing is."""
         troubles = (*(f.trouble for f in self.fates), *(c.complaints for c in self.controls))
-        return not any(troubles) and not self.rules_without_mutant and not self.missing
+        gaps = (*self.rules_without_mutant, *self.empty_words, *self.missing)
+        return not any(troubles) and not gaps
 
     def to_dict(self) -> dict[str, Any]:
         """The matrix as plain data; the keys are a public format."""
@@ -143,7 +155,7 @@ class Matrix:
             say(f"control {control.base}: {'clean' if not complaints else 'NOT CLEAN'}")
             for line in complaints:
                 say(f"  {line}", "red")
-        for line in self.missing:
+        for line in (*self.missing, *self.empty_words):
             say(line, "red")
         if idle := self.rules_without_mutant:
             say(f"{len(idle)} MUST rules find no mutant: {', '.join(idle)}", "red")

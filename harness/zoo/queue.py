@@ -15,7 +15,6 @@ from am2z.queue.leases import Leases
 from am2z.queue.outbox import Outbox
 from am2z.queue.protocol import StateWrite
 from am2z.queue.run import Run
-from am2z.result import ExecutionMetadata
 from am2z.typenames import type_name
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch, script
@@ -52,25 +51,22 @@ def stop_forgets_callers() -> Iterator[None]:
 @mutant("commit-after-the-answer", rule="STA-001", base="queue")
 @contextmanager
 def commit_after_the_answer() -> Iterator[None]:
-    """A worker tells the end of an execution, and commits its state a moment later."""
-    right = Run._report
+    """A worker tells the end of an execution, and commits its state a second later."""
+    right = Run._end
 
-    async def report(
-        self: Run,
-        outcome: Outcome[Any],
-        data: bytes | None,
-        metadata: ExecutionMetadata,
-        *,
-        commits: bool,
+    async def commit_later(self: Run, outcome: Outcome[Any], data: bytes) -> None:
+        await trio.sleep(1)
+        write = StateWrite(data, checksum(data), type_name(type(outcome.state)), 0)
+        await self._node.protocol.state_set(self.claimed.session_id or "", write)
+
+    async def end(
+        self: Run, outcome: Outcome[Any], data: bytes | None, metadata: Any, *, commits: bool
     ) -> None:
         await right(self, outcome, data, metadata, commits=False)
         if commits and data is not None:
-            await trio.sleep(0.05)
-            write = StateWrite(data, checksum(data), type_name(type(outcome.state)), 0)
-            session_id = self.claimed.session_id or ""
-            await self._node.protocol.state_set(session_id, write)
+            self._nursery.start_soon(commit_later, self, outcome, data)
 
-    with patch(Run, "_report", report):
+    with patch(Run, "_end", end):
         yield
 
 
@@ -103,15 +99,6 @@ def lease_never_renewed() -> Iterator[None]:
         yield
 
 
-@mutant("lease-over-at-once", rule="RES-028", base="queue")
-@contextmanager
-def lease_over_at_once() -> Iterator[None]:
-    """A claim gives a lease that is over already, until the worker renews it."""
-    right = "local expiry = int(now_ms() + tonumber(ARGV[2]))"
-    with script("claim", right, "local expiry = int(now_ms())"):
-        yield
-
-
 @mutant("heartbeat-renews-nothing", rule="RES-028", base="queue")
 @contextmanager
 def heartbeat_renews_nothing() -> Iterator[None]:
@@ -125,7 +112,7 @@ def heartbeat_renews_nothing() -> Iterator[None]:
 @contextmanager
 def delayed_work_promoted_early() -> Iterator[None]:
     """Work with a delay is due at once."""
-    with script("enqueue", "int(now_ms() + delay)", "int(now_ms())"):
+    with script("enqueue", "int(now + later)", "int(now)"):
         yield
 
 
@@ -212,5 +199,5 @@ def outbox_last_in_first_out() -> Iterator[None]:
 @contextmanager
 def end_overtakes_progress() -> Iterator[None]:
     """The end of an execution is told before the progress that waits to be sent."""
-    with edit(Run, "_report", "await self._outbox.flush()", "await trio.lowlevel.checkpoint()"):
+    with edit(Run, "_end", "await self._outbox.flush()", "await trio.lowlevel.checkpoint()"):
         yield

@@ -23,6 +23,7 @@ from rich.progress import Progress as Bars
 
 from am2z import ConfigurationError
 from harness.catalogue import Catalogue, Rule, load_catalogue
+from harness.lesson import leaves
 from harness.rules import published_rules
 from harness.zoo import load_mutants
 from harness.zoo.kit import BASES
@@ -44,6 +45,10 @@ class Plan:
     jobs: int = 2
     seed: int = 0
     as_json: bool = False
+    whole: bool = False
+    """Ask every rule of the mutants on a queue too, where a suite takes ten seconds."""
+    rules: tuple[str, ...] = ()
+    """Ask these rules only; all without any."""
     modules: tuple[str, ...] = ()
     """Where the mutants are kept; the zoo's own without any."""
 
@@ -69,15 +74,22 @@ def survey(plan: Plan, console: Console) -> Matrix:
     if plan.jobs < 1:
         raise ConfigurationError(f"{plan.jobs} jobs can do nothing; give at least 1")
     used = {mutant.base for mutant in chosen}
-    orders = [Order("", base, seed=plan.seed) for base in BASES if base in used]
-    orders += [Order(m.name, m.base, m.rule, plan.seed) for m in chosen]
+    controls = [Order("", base, "", plan.seed, plan.rules) for base in BASES if base in used]
+    visits = {m.name: Order(m.name, m.base, m.rule, plan.seed, _asked(plan, zoo, catalogue, m))
+              for m in chosen}  # fmt: skip
+    orders = [*controls, *visits.values()]
     orders.sort(key=lambda order: order.base != "queue")  # the long ones must not come last
     began = time.monotonic()
-    found = trio.run(_survey, plan, orders, console)
+    try:
+        found = trio.run(_survey, plan, orders, console)
+    except BaseExceptionGroup as group:
+        if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(group)):
+            raise KeyboardInterrupt from None
+        raise
     whole = len(chosen) == len(zoo) and not plan.modules
     return Matrix(
-        tuple(Fate(m, found[Order(m.name, m.base, m.rule, plan.seed)]) for m in chosen),
-        tuple(Control(o.base, found[o]) for o in orders if not o.name),
+        tuple(Fate(m, found[visits[m.name]]) for m in chosen),
+        tuple(Control(order.base, found[order]) for order in controls),
         catalogue if whole else _named_by(catalogue, chosen),
         plan.seed,
         time.monotonic() - began,
@@ -85,14 +97,33 @@ def survey(plan: Plan, console: Console) -> Matrix:
     )
 
 
-def disagreements(zoo: Mapping[str, Mutant], catalogue: Catalogue) -> list[str]:
-    """What the catalogue promises and the zoo has not, and the other way round."""
-    promised = {(rule.id, name) for rule in catalogue.values() for name in rule.mutants}
-    there = {(mutant.rule, mutant.name) for mutant in zoo.values()}
-    lines = [f"{rule} names {name}, which is not in the zoo" for rule, name in promised - there]
-    lines += [f"{name} is to be killed by {rule}, which does not name it"
-              for rule, name in there - promised]  # fmt: skip
-    return sorted(lines)
+def disagreements(zoo: Mapping[str, Mutant], catalogue: Mapping[str, Rule]) -> list[str]:
+    """What the catalogue promises and the zoo has not, and the other way round.
+
+    More than one rule may name a mutant; the zoo's own word says which of them is meant for it.
+    """
+    lines = [
+        f"{rule.id} names {name}, which is not in the zoo"
+        for rule in catalogue.values()
+        for name in rule.mutants
+        if name not in zoo
+    ]
+    lines += [
+        f"{mutant.name} is to be killed by {mutant.rule}, which does not name it"
+        for mutant in zoo.values()
+        if mutant.rule not in catalogue or mutant.name not in catalogue[mutant.rule].mutants
+    ]
+    return lines
+
+
+def _asked(
+    plan: Plan, zoo: Mapping[str, Mutant], catalogue: Catalogue, mutant: Mutant
+) -> tuple[str, ...]:
+    """The rules that a mutant is asked: all, or on a queue those that name some mutant there."""
+    if plan.rules or plan.whole or mutant.base == "local":
+        return plan.rules
+    there = {m.name for m in zoo.values() if m.base == mutant.base}
+    return tuple(rule.id for rule in catalogue.values() if there.intersection(rule.mutants))
 
 
 def _find(zoo: Mapping[str, Mutant], name: str) -> Mutant:

@@ -28,7 +28,10 @@ __all__ = ["HUNG", "Finding", "Order"]
 MUTANT_SCALE = 0.2
 """Time limits of rules on a mutant; those of the correct runtimes are what they are for users."""
 
-CPU_SECONDS, WALL_SECONDS = 3.0, 20
+OTHERS_EFFORT = 0.25
+"""How many of their programs the rules run for which a mutant was not made."""
+
+CPU_SECONDS, WALL_SECONDS = 6.0, 30
 """A rule that takes longer hangs in a way that trio cannot end: it spins, or blocks the thread."""
 
 PATIENCE = 9
@@ -49,6 +52,8 @@ class Order(msgspec.Struct, frozen=True):
     base: Base
     first: str = ""
     seed: int = 0
+    rules: tuple[str, ...] = ()
+    """Those to ask; all without any."""
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -84,7 +89,8 @@ def main(modules: Sequence[str]) -> None:
 
 def _survey(order: Order, enter: Enter, checks: dict[str, RuleCheck]) -> Iterator[Finding]:
     """Every rule, the expected one first; in one child after the other, as they fall."""
-    waiting = sorted(checks, key=lambda rule_id: rule_id != order.first)
+    asked = [rule_id for rule_id in checks if rule_id in (order.rules or checks)]
+    waiting = sorted(asked, key=lambda rule_id: rule_id != order.first)
     patience = PATIENCE
     while waiting and patience > 0:
         running, began = "", False
@@ -105,7 +111,7 @@ def _survey(order: Order, enter: Enter, checks: dict[str, RuleCheck]) -> Iterato
                     break
         if running:
             patience -= HANG
-            yield Finding(running, HUNG, "did not end, and could not be ended")
+            yield Finding(running, HUNG, "its process died of it, or had to be ended")
         elif not began:
             yield Finding(ends=True, broken="its process ended before the first rule")
             return
@@ -176,6 +182,7 @@ def _ask(order: Order, check: RuleCheck) -> Outcome:
         f"zoo-{check.rule.id.lower()}",
         seed=order.seed,
         base=order.base,
+        effort=1.0 if order.first in ("", check.rule.id) else OTHERS_EFFORT,
         replay=lambda _: f"am2z zoo {order.name} --seed {order.seed}",
     )
     return kit.check(check)

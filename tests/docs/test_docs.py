@@ -135,13 +135,13 @@ def test_verdicts_on_the_runtimes_of_the_page_are_those_that_it_names(own_runtim
 
 
 def test_failure_that_the_page_shows_is_told_so(own_runtime):
-    done = conformance(own_runtime, "mypkg.careless:undeclared", "-k", "SES-005")
+    done = conformance(own_runtime, "mypkg.careless:undeclared", "-k", "REG-003")
     assert done.returncode == 1
     assert "careless: NON-CONFORMANT" in done.stdout
-    shown = next(b for _, b in FENCE.findall(page("writing-a-runtime")) if "SES-005  MUST" in b)
+    shown = next(b for _, b in FENCE.findall(page("writing-a-runtime")) if "REG-003  MUST" in b)
     for line in shown.splitlines():
         # Ids, times and line numbers differ from run to run.
-        if line and not re.search(r"^ +\d|sessions\.py:|\.\.\.|seed", line):
+        if line and not re.search(r"^ +\d|registration\.py:|\.\.\.|seed", line):
             assert line in done.stdout
 
 
@@ -149,7 +149,7 @@ def test_project_of_the_page_runs_its_suite_under_pytest(own_runtime):
     done = run(
         own_runtime, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider",
         "--strict-markers", "--strict-config", "-q", "--am2z-redis=fake",
-        "-k", "SES-005 or LIF-001",
+        "-k", "REG-003 or LIF-001",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout

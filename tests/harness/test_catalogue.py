@@ -10,6 +10,7 @@ from am2z import ConfigurationError
 from harness.catalogue import GROUPS, load_catalogue, read_catalogue
 from harness.fingerprint import code_fingerprint
 from harness.rules import published_rules, rule
+from harness.specification import specification
 from tests.harness.conftest import make_rule
 
 SEED = Path(__file__).parent / "seed_scenarios.txt"
@@ -125,13 +126,55 @@ def test_no_rule_names_an_implementation():
         assert not names & {"LocalRuntime", "QueueRuntime"}, path
 
 
-def test_the_kit_uses_only_public_names_of_am2z():
-    for path in Path(harness.__file__).parent.rglob("*.py"):
+def test_the_kit_uses_only_public_names_of_am2z_outside_of_its_mutants():
+    root = Path(harness.__file__).parent
+    for path in set(root.rglob("*.py")) - set((root / "zoo").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("am2z"):
                 assert node.module == "am2z", f"{path}:{node.lineno}"
             if isinstance(node, ast.Import):
                 assert not [a for a in node.names if a.name.startswith("am2z.")], path
+
+
+def test_every_rule_says_all_that_there_is_to_say():
+    for entry in load_catalogue().values():
+        assert entry.level in ("MUST", "SHOULD")
+        assert entry.strength in ("exact", "model", "history", "stochastic")
+        for name in ("text", "intent", "help", "since", "mutants"):
+            assert getattr(entry, name), f"{entry.id}: {name}"
+        for name in ("text", "intent", "help"):
+            said = getattr(entry, name).strip()
+            assert said[-1] in ".?!`)", f"{entry.id}: {name} is no sentence"
+
+
+def test_an_old_rule_does_not_change_its_age_with_the_specification(read, monkeypatch):
+    monkeypatch.setattr("harness.catalogue.SPEC", "2.0")
+    assert read(ENTRY)["STA-004"].since == "1.0"
+
+
+def test_the_specification_is_what_the_catalogue_says():
+    page = Path(__file__).parents[2] / "docs" / "spec.md"
+    made = specification(load_catalogue())
+    assert page.read_text() == made, "run: am2z rules --markdown > docs/spec.md"
+
+
+def test_the_specification_tells_everything_about_a_rule():
+    entry = make_rule(
+        requires=("DURABLE",), mutants=("a-fault",), safety=False, text="`*` and a *star*."
+    )
+    told = specification({entry.id: entry})
+    assert told.count("### STA-004") == 1
+    for words in (
+        *("**MUST.** `*` and a \\*star\\*.", "Why: The reason.", "Requires: `DURABLE`"),
+        *("Checked: `exact`, since 1.0", "Finds: `a-fault`", "If it fails: Look at the lock."),
+        *("in 1 rules", "[State](#sta-state): STA-004 to STA-004"),
+    ):
+        assert words in told
+
+
+def test_the_command_prints_the_specification(run):
+    assert run("rules", "--markdown") == (0, specification(load_catalogue()), "")
+    assert run("rules", "--markdown", "--json")[0] == 2
 
 
 # --- the decorator

@@ -225,6 +225,7 @@ def test_a_counterexample_tells_its_program_and_both_answers():
     [
         ("assert 2 == 3\n +  where 2 = f()", ("3", "2")),
         ("assert [1, 2] == [1]", ("[1]", "[1, 2]")),
+        ("assert True is False", ("False", "True")),
         ("assert a == b == c", ("", "")),
         ("assert <Thing at 0x1> == 3", ("", "")),
         ("assert not True", ("", "")),

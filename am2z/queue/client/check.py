@@ -6,21 +6,23 @@ import re
 from typing import TYPE_CHECKING
 
 import trio
+from redis.exceptions import AskError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 from am2z.errors import ConfigurationError, NetworkError
+
+from .detour import describe
 
 if TYPE_CHECKING:
     from .client import RedisClient
 
-__all__ = ["MINIMUM_VERSION", "check_server"]
+__all__ = ["MINIMUM_VERSION", "check_server", "elsewhere"]
 
 MINIMUM_VERSION = (6, 2)
 
 
 async def check_server(client: RedisClient, timeout: float) -> None:
-    """Refuse a server that is too old, or that evicts keys which nobody gave a time to live.
+    """Refuse a server that is too old, evicts work, or is the wrong node of a cluster.
 
     What the server does not tell (fakeredis has no ``INFO``, an access list may forbid it) is not
     held against it. Raises ``ConfigurationError``; ``NetworkError`` when the connection breaks or
@@ -29,6 +31,8 @@ async def check_server(client: RedisClient, timeout: float) -> None:
     facts: dict[str, str] = {}
     with trio.move_on_after(timeout) as scope:
         facts = await _facts(client)
+        if facts.get("cluster_enabled") == "1" and client.probe is not None:
+            await _check_node(client, client.probe)
     if scope.cancelled_caught:
         raise NetworkError(
             f"Redis at {client.safe_url} took the connection and did not answer INFO "
@@ -50,6 +54,26 @@ async def check_server(client: RedisClient, timeout: float) -> None:
             "full it would evict work, results or states. Set it to noeviction (CONFIG SET "
             "maxmemory-policy noeviction, and in redis.conf), or use another server"
         )
+
+
+async def _check_node(client: RedisClient, key: str) -> None:
+    """Ask for a key of ours: the wrong node says whose it is."""
+    try:
+        await client.call("EXISTS", key, idempotent=True)
+    except AskError as error:  # MOVED too
+        raise ConfigurationError(elsewhere(error, client.safe_url)) from error
+    except RedisError:
+        return  # what may be wrong with it will be seen soon
+
+
+def elsewhere(error: AskError, safe_url: str) -> str:
+    """What it means that a server, reached by an URL that names no cluster, sends us elsewhere."""
+    scheme, _, place = safe_url.partition("://")
+    scheme = "rediss" if scheme == "rediss" else "redis"
+    return (
+        f"the Redis at {safe_url} is a node of a cluster, and {describe(error)}; give the cluster "
+        f"as {scheme}+cluster://{place.partition('/')[0]}, and its nodes are followed"
+    )
 
 
 async def _facts(client: RedisClient) -> dict[str, str]:

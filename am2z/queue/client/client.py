@@ -125,6 +125,8 @@ class RedisClient(AsyncCoreCommands):
         self.safe_url = target.safe_url
         """The URL with the password hidden: the one to show."""
         self.is_fake = target.is_fake
+        self.probe = None if target.found_by else key
+        """A key of ours that this server must have; ``None`` where that is not to be doubted."""
         self.on_reconnect = link.on_reconnect
         """Called, without arguments, each time the shared connection was lost and is back."""
         self._target = target

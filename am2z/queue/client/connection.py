@@ -23,7 +23,7 @@ MAX_WAITERS = 8192
 """So many commands may await their replies on one connection; further ones wait their turn."""
 MAX_OUTBOX_BYTES = 16 * 1024 * 1024
 """So many bytes may await being sent; further commands wait their turn."""
-WATCH_TICKS = 10
+WATCH_TICKS = 5
 """The watcher looks so many times in the span after which an unanswered command is given up."""
 
 

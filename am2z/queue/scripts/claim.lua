@@ -73,7 +73,7 @@ for i = 6, wants, 2 do
   local ready, empty = P .. 'ready:' .. proc, false
   while left > 0 and looks > 0 do
     local groups = call('RPOP', ready, left)
-    if not groups or not groups[1] then
+    if not groups then
       empty = true
       break
     end

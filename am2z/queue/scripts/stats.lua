@@ -21,8 +21,8 @@ end
 local group, active = ARGV[1], {}
 -- as many as workers run at once
 for _, id in ipairs(call('SMEMBERS', P .. 'sj:' .. group)) do
-  local proc = call('HGET', P .. 'j:' .. id, 'p')
-  if proc then active[proc] = (active[proc] or 0) + 1 end
+  local proc = call('HGET', P .. 'j:' .. id, 'p')  -- false, which is nobody's name, if Redis lost it
+  active[proc] = (active[proc] or 0) + 1
 end
 for _, field in ipairs(call('HKEYS', P .. 's:' .. group)) do
   local proc = string.match(field, '^e:(.*)$')

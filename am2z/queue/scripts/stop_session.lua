@@ -33,9 +33,10 @@ for _, field in ipairs(call('HKEYS', key)) do
     call('LTRIM', list, 0, -n - 1)
     if call('EXISTS', list) == 0 then leave_ring(proc, group) end
     for i = n, 1, -1 do
+      -- an id that was cancelled here can have come again in another session
       local job = read_job(ids[i])
       if not job then set_aside(ids[i], 'w', proc, group, ttl)
-      elseif job.t == 'w' then finish(ids[i], job, 'F', 'stopped', '', ttl) end
+      elseif job.s == group then finish(ids[i], job, 'F', 'stopped', '', ttl) end
     end
   end
 end

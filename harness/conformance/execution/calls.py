@@ -14,6 +14,7 @@ from am2z import (
     processor,
 )
 from harness.conformance._processors import (
+    CLOCK_GRAIN,
     Gate,
     assert_waited,
     increment,
@@ -127,16 +128,18 @@ async def test_the_depth_of_calls_is_bounded(kit: Kit) -> None:
 async def test_a_child_does_not_outlive_its_parents_time(kit: Kit) -> None:
     forever = Gate("forever")
     left: list[float] = []
+    # In real time the child must have begun before that time is over, on a busy machine too.
+    limit = 0.06 if kit.virtual_time else kit.timeout / 10
 
     async def ask(state: TestState, ctx: Context) -> TestState:
-        await trio.sleep(0.01)
+        await trio.sleep(limit / 6)
         return (await ctx.call("child", state)).unwrap()
 
     async def hang(state: TestState, ctx: Context) -> TestState:
         left.append(ctx.deadline - trio.current_time())
         return await forever.run(state, ctx)
 
-    parent, child = make("parent", ask, timeout=0.06), make("child", hang, timeout=20.0)
+    parent, child = make("parent", ask, timeout=limit), make("child", hang, timeout=20.0)
     async with kit.runtime(parent, child) as runtime:
         began = trio.current_time()
         result = await runtime.execute(parent, TestState())
@@ -145,8 +148,9 @@ async def test_a_child_does_not_outlive_its_parents_time(kit: Kit) -> None:
             await forever.ended.wait()
     assert isinstance(result.error, ExecutionTimeoutError), repr(result.error)
     assert forever.was_cancelled
-    assert left[0] <= 0.051, f"the child was given {left[0]} s of the 0.05 that were left"
-    assert_waited(kit, [took], [0.06])
+    rest = limit * 5 / 6
+    assert left[0] <= rest + CLOCK_GRAIN, f"the child was given {left[0]} s of the {rest} left"
+    assert_waited(kit, [took], [limit])
 
 
 @rule("EXE-039")

@@ -65,11 +65,14 @@ async def test_delayed_work_begins_when_it_is_due_and_not_before(kit: Kit) -> No
     noting = make("noting", note)
     # One slot: what waits for its time must not hold it.
     async with kit.runtime(noting, increment, config=RuntimeConfig(concurrency=1)) as runtime:
+        far = await runtime.submit(noting, TestState(), delay=3600)
+        for _ in range(3):
+            assert (await runtime.execute(increment, TestState())).success
+        assert (await runtime.queue_stats())["noting"].delayed == 1
+        assert starts == [], "work began an hour too early"
+        await far.cancel()
         began = trio.current_time()
         handle = await runtime.submit(noting, TestState(), delay=0.05)
-        assert (await runtime.queue_stats())["noting"].delayed == 1
-        assert (await runtime.execute(increment, TestState())).success
-        assert starts == []
         await handle.result()
     assert_waited(kit, [starts[0] - began], [0.05])
 

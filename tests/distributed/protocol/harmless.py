@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
-HARMLESS: dict[tuple[str, str, str], str] = {}
+HARMLESS: dict[tuple[str, str, str], str] = {
+    ("claim", "if ARGV[wants + 1] then", "if true then"): (
+        "there are no reports then: it only saves setting up what they need"
+    ),
+}

@@ -65,7 +65,7 @@ class Listener:
 def main(ini: str) -> None:
     out = os.dup(1)
     os.dup2(2, 1)  # what tests print must not stand between the answers
-    plugins = ["terminal", "cacheprovider", "logging", "faulthandler"]
+    plugins = ["terminal", "cacheprovider", "faulthandler"]
     options = [f"-c{ini}", f"--rootdir={Path.cwd()}", f"--confcutdir={HERE}", "-x"]
     options += [f"-pno:{name}" for name in plugins]
     tests = [str(HERE / f"test_protocol_{name}.py") for name in FILES]

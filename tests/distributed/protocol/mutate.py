@@ -2,9 +2,11 @@
 
     python -m tests.distributed.protocol.mutate                # all, into docs/script-checks.md
     python -m tests.distributed.protocol.mutate claim _finish  # only the sections of these
+    python -m tests.distributed.protocol.mutate --new [claim]  # only what the page does not know
 
 The fast tests of this folder run against each changed script until the first of them fails, in
-two processes (``AM2Z_MUTATE_JOBS``); all scripts take about ten minutes.
+two processes (``AM2Z_MUTATE_JOBS``); all scripts take about ten minutes. ``--new`` takes the page's
+word for the lines that it has a test for, and tries the others.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 
-from .checks_page import PAGE, Row, update, verdict
+from .checks_page import PAGE, Row, known, update, verdict
 from .mutants import Mutant, mutants, texts
 
 HERE = Path(__file__).parent
@@ -105,12 +107,8 @@ def copy(tree: Path) -> None:
     (tree / "mutate.ini").write_text(INI)
 
 
-def main(names: list[str]) -> None:
-    scripts = texts()
-    if unknown := set(names) - scripts.keys():
-        sys.exit(f"there is no script {', '.join(sorted(unknown))}")
-    chosen = [name for name in scripts if name in names or not names]
-    todo = [mutant for name in chosen for mutant in mutants(name, scripts[name])]
+def tried(todo: list[Mutant], scripts: dict[str, str]) -> Iterator[tuple[Mutant, str]]:
+    """Each change, with the first test that fails."""
     jobs = int(os.environ.get("AM2Z_MUTATE_JOBS", "2"))
     with ExitStack() as stack:
         tree = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="am2z-")))
@@ -130,14 +128,24 @@ def main(names: list[str]) -> None:
         if broken := run(None):
             sys.exit(f"without any change {broken} fails")
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
-        rows = []
-        for mutant, test in zip(todo, pool.map(run, todo), strict=True):
-            rows.append(Row(mutant, verdict(mutant, test)))
-            if not test:
-                print(f"{mutant.script}: {mutant.code}\n    becomes {mutant.after.strip()}")
-                print(f"    caught by {rows[-1].verdict}", flush=True)
-    PAGE.write_text(update(PAGE.read_text() if PAGE.exists() else "", chosen, rows))
+        yield from zip(todo, pool.map(run, todo), strict=True)
+
+
+def main(*names: str, new: bool) -> None:
+    scripts = texts()
+    if unknown := set(names) - scripts.keys():
+        sys.exit(f"there is no script {', '.join(sorted(unknown))}")
+    page = PAGE.read_text() if PAGE.exists() else ""
+    chosen = [name for name in scripts if name in names or not names]
+    every = [mutant for name in chosen for mutant in mutants(name, scripts[name])]
+    verdicts = known(page, every) if new else {}
+    for mutant, test in tried([one for one in every if one not in verdicts], scripts):
+        verdicts[mutant] = verdict(mutant, test)
+        if not test:
+            print(f"{mutant.script}: {mutant.code}\n    becomes {mutant.after.strip()}")
+            print(f"    caught by {verdicts[mutant]}", flush=True)
+    PAGE.write_text(update(page, chosen, [Row(mutant, verdicts[mutant]) for mutant in every]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*(name for name in sys.argv[1:] if name != "--new"), new="--new" in sys.argv)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from am2z.queue.protocol import Parent
+from am2z.queue.protocol import Parent, Report, Submission
 
 from .protocol_driver import Driver, check
 
@@ -66,3 +66,17 @@ def test_the_first_that_come_have_woken_everyone(driver: Driver) -> None:
     driver.raw.delete(f"{driver.keys.prefix}wake:p")  # as if workers had taken them
     driver.add("b")
     assert not driver.raw.exists(f"{driver.keys.prefix}wake:p")
+
+
+def test_a_batch_wakes_so_many_workers_and_no_more(driver: Driver) -> None:
+    driver.enqueue_many([Submission(f"a{n}", "p", b"", delay=1.0) for n in range(100)])
+    assert driver.raw.llen(f"{driver.keys.prefix}wake:p") == 64
+
+
+def test_of_a_batch_of_ends_each_is_told_once(driver: Driver) -> None:
+    driver.enqueue_many([Submission(f"a{n}", "p", b"", reply_to="me") for n in range(1_200)])
+    items = [*driver.take(total=1_000), *driver.take(total=1_000)]
+    assert len(items) == 1_200
+    driver.ack_many([Report(item.id, item.fence, success=True, body=b"") for item in items])
+    assert driver.raw.llen(driver.keys.inbox("me")) == 1_200
+    check(driver)

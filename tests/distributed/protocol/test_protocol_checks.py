@@ -85,13 +85,16 @@ def test_a_dead_letter_whose_time_has_passed_is_taken_off_the_list(driver: Drive
     assert driver.dead_drop("a") is False
 
 
-def test_one_dead_letter_is_shown_without_the_others(driver: Driver) -> None:
+def test_one_dead_letter_is_shown_without_the_others(
+    driver: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in "ab":
         driver.add(name)
         driver.fail(driver.take_one())
     assert [letter.id for letter in driver.dead("a")] == ["a"]
     driver.raw.delete(f"{driver.keys.prefix}dead")  # as if Redis had lost it
     assert driver.dead("a") == []
+    assert caplog.messages == [], "an answer could not be read"
 
 
 def test_a_lost_counter_of_fences_does_not_repeat_one(driver: Driver) -> None:

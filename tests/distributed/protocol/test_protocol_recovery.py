@@ -135,6 +135,17 @@ def test_counters_of_waiting_work_do_not_expire_before_it(driver: Driver) -> Non
     driver.done(driver.take_one())
     driver.presence("rt", ["p"], 10.0)
     assert driver.raw.pttl(key) > 0
+    driver.add("b")
+    driver.presence("rt", ["p"], 10.0)
+    assert driver.raw.pttl(key) == -1
+
+
+def test_the_inbox_of_a_runtime_that_lives_does_not_expire(driver: Driver) -> None:
+    driver.add("a", reply_to="rt")
+    driver.done(driver.take_one())
+    driver.raw.pexpire(driver.keys.inbox("rt"), 60_000)  # as if it was ten minutes ago, nearly
+    driver.presence("rt", ["p"], 10.0)
+    assert driver.raw.pttl(driver.keys.inbox("rt")) > 300_000
 
 
 def test_a_runtime_that_leaves_serves_nothing_and_keeps_no_inbox(driver: Driver) -> None:
@@ -152,3 +163,10 @@ def test_a_runtime_that_died_is_forgotten_by_those_that_live(driver: Driver) -> 
     driver.advance(1.0)
     driver.presence("rt", ["p"], 1.0)
     assert driver.raw.zrange(f"{driver.keys.prefix}served:p", 0, -1) == [b"rt"]
+
+
+def test_a_lease_of_what_waits_is_none(driver: Driver) -> None:
+    driver.add("a")
+    driver.raw.zadd(f"{driver.keys.prefix}leases", {"a": 1})
+    assert driver.reclaim() == (0, 0)
+    check(driver)

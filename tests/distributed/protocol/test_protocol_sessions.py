@@ -160,3 +160,29 @@ def test_what_ends_late_does_not_list_a_stopped_session_again(driver: Driver) ->
     driver.cancel("a")
     assert driver.active_sessions() == []
     assert driver.expired_sessions(0.0) == []
+
+
+def test_counting_passes_over_what_redis_lost(driver: Driver) -> None:
+    for name in "ab":
+        driver.add(name, session_id="A")
+        driver.take_one()
+    driver.raw.delete(driver.keys.job("a"))
+    assert driver.stats("A")["p"].active == 1
+
+
+@pytest.mark.parametrize(("processor", "session"), [("p", "B"), ("p", None), ("q", "A")])
+def test_a_stop_leaves_alone_what_has_come_again_elsewhere(
+    driver: Driver, processor: str, session: str | None
+) -> None:
+    for n in range(900):
+        driver.add(f"a{n}", session_id="A")
+    driver.cancel("a450")  # too far from both ends of its list to be taken out
+    driver.raw.delete(f"{driver.keys.prefix}r:a450")  # as if its time had passed
+    driver.add("a450", processor, session_id=session, reply_to="me")
+    ended = 900 if session == "A" else 899  # and not before its own list is looked at
+    assert driver.stop_session("A", 1_000) == (ended, False)
+    if session == "A":
+        assert driver.finished()["a450"].why is Why.STOPPED
+    else:
+        assert driver.inbox() == []
+        assert driver.take_one(processor).id == "a450"

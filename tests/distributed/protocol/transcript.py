@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from am2z.queue.protocol import Parent, StateWrite
+from am2z.queue.protocol import Parent, Report, StateWrite, Submission
 
 from .protocol_driver import Driver
 
@@ -64,7 +64,7 @@ def show(value: Any) -> str:
         value = (False, roughly(value[1] * 1000))  # how long a lock is still held
     text = value if isinstance(value, str) else repr(value)
     text = re.sub(r"<(\w+\.\w+): '\w*'>", r"\1", _EVENT_ID.sub("EVENT", text))
-    return text if len(text) < 300 else f"{text[:60]}... ({len(text)})"
+    return text if len(text) < 1_500 else f"{text[:60]}... ({len(text)})"
 
 
 def commands(driver: Driver) -> str:
@@ -194,10 +194,37 @@ def ends(t: Transcript) -> None:
     )
     t.enqueue("top/3", "r", b"x", parent=Parent("top", top.fence, "h"))
     [child] = t.claim("w2", [("q", 1), ("r", 1)], total=1, lease=9.0).items
+    [other] = t.claim("w2", [("r", 1)], total=1, lease=9.0).items
+    t.ack(other.id, other.fence, success=True, body=b"")  # two children would be ended in any order
     t.enqueue("top/2", "q", b"x", parent=Parent("top", 1, "h"))
     t.ack(top.id, top.fence, success=True, body=b"o" * 70_000)
     t.ack(child.id, child.fence, success=True, body=b"late")
     t.enqueue("top", "p", b"in", session_id="A")
+
+
+def batches(t: Transcript) -> None:
+    """Several at once, the ends of some with the claim of others."""
+    t.enqueue_many(
+        [
+            Submission("m1", "p", b"in", reply_to="me"),
+            Submission("m2", "p", b"in", session_id="M"),
+            Submission("m3", "q", b"in", session_id="M", delay=1.0),
+            Submission("m1", "p", b"in", reply_to="you"),
+            Submission("m4", "p", b"in", session_id="M"),
+            Submission("m5", "p", b"in"),
+        ],
+        max_queue=3,
+    )
+    m1, m2 = t.claim("wk", [("p", 2), ("q", 2)], total=2, lease=9.0).items
+    t.advance(1.0)
+    reports = [
+        Report(m1.id, m1.fence, success=True, body=b"out"),
+        Report(m2.id, m2.fence, success=False, body=b"bad", event_data=b"ev"),
+        Report(m2.id, 1, success=True, body=b""),
+    ]
+    t.claim("wk", [("q", 1), ("p", 1)], total=1, lease=9.0, reports=reports)
+    t.ack_many(reports)
+    t.stop_session("M")
 
 
 def others(t: Transcript) -> None:
@@ -212,6 +239,7 @@ def others(t: Transcript) -> None:
     t.stop_session("S", 1)
     t.expired_sessions(0.0)
     t.stop_session("S", 2)
+    t.stop_session("S", 9)
     t.stop_session("S", 9)
     t.enqueue("s4", "p", b"in", session_id="S")
     t.active_sessions()
@@ -244,7 +272,7 @@ def transcript(driver: Driver) -> str:
     """The whole program as text."""
     t = Transcript(driver)
     t.advance(0.0)
-    for part in (lives, ends, others):
+    for part in (lives, ends, batches, others):
         t.lines += ["", f"# {part.__doc__}"]
         part(t)
     return "\n".join(t.lines[1:]) + "\n"

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from am2z import AM2ZError, Context, NetworkError, processor
-from am2z.queue import node
+from am2z.queue import node, worker
 from am2z.queue.client import parse_url, sync_client
 from am2z.queue.client.transport import WIRE_ERRORS, open_wire
 from harness import RedisProxy
@@ -242,6 +242,41 @@ async def test_runtime_that_stops_without_redis_takes_one_farewell_in_all(
         results.append(await handle.result())
     assert len(results) == 2
     assert all(isinstance(result.error, AM2ZError) for result in results)
+
+
+async def test_worker_that_stops_and_cannot_report_ends_in_order(make, own_server, monkeypatch):
+    """Its last turn is over before it is cancelled: that is no error of its own."""
+    monkeypatch.setattr(node, "FAREWELL", 1.0)
+    monkeypatch.setattr(worker, "LAST_TURN", 0.1)
+    begun, gate, runs = trio.Event(), trio.Event(), []
+
+    @processor
+    async def stubborn(state: Work, ctx: Context) -> Work:
+        runs.append(ctx.fence)
+        if len(runs) == 1:
+            with trio.CancelScope(shield=True):  # what it does it does to the end
+                begun.set()
+                await gate.wait()
+        return state.evolve(count=1)
+
+    settings = {"role": "worker", "shutdown_grace": 0.05, "lease": 1.0}
+    async with make(stubborn, at=own_server.url, role="client") as client:
+        handle = await client.submit(stubborn, Work(), "s")
+        async with (
+            RedisProxy(own_server.url) as proxy,
+            make(stubborn, at=proxy.url, **settings) as r,
+        ):
+            working = r._parts.worker
+            await begun.wait()
+            async with trio.open_nursery() as nursery:
+                proxy.pause()
+                nursery.start_soon(r.stop)
+                await wait_until(lambda: working._is_leaving)
+                gate.set()
+        async with make(stubborn, at=own_server.url, **settings):
+            with trio.fail_after(20):
+                assert (await handle.result()).success
+        assert await client.state.version("s") == 1
 
 
 async def test_housekeeping_survives_an_error(make, monkeypatch, caplog):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import trio
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -12,6 +14,7 @@ from am2z import (
     Context,
     ExecutionCancelledError,
     Failure,
+    ProcessorNotFoundError,
     RetryPolicy,
     StateConflictError,
     StateNotFoundError,
@@ -20,11 +23,12 @@ from am2z import (
 )
 from am2z.queue import maintenance, outbox, run
 from am2z.queue import worker as worker_module
+from am2z.queue.client import sync_client
 from am2z.queue.protocol import Parent
 from am2z.queue.wire import WireError
 
 from .apps import Work
-from .conftest import wait_until
+from .conftest import wait_until, within
 
 pytestmark = pytest.mark.trio
 
@@ -461,3 +465,88 @@ async def test_statistics_are_true_across_runtimes(make):
             assert (total.completed, total.failed, total.active_sessions) == (3, 1, 1)
             assert total.uptime > 0
         assert (await client.stats()).running == 0
+
+
+async def test_killed_worker_counts_as_there_for_a_lease_and_a_second(make, workers):
+    """New callers are told that nobody serves it; who waits already is served by the next one."""
+    assert maintenance.PRESENCE_MARGIN == 1.0
+    results = []
+
+    @processor(name="add")
+    async def add(state: Work, ctx: Context) -> Work:
+        return state.evolve(count=state.count + 1)
+
+    async def call():
+        results.append(await client.execute("add", Work()))
+
+    async def once() -> float:
+        results.clear()
+        async with workers(lease=4.5) as worker:
+            assert (await client.execute("add", Work())).success
+            worker.kill()
+        killed = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            while True:
+                handle = await client.submit("add", Work(), delay=100.0)
+                if handle._pending.finished is not None:
+                    break
+                await handle.cancel()
+                await trio.sleep(0.01)
+            took = trio.current_time() - killed
+            assert isinstance((await handle.result()).error, ProcessorNotFoundError)
+            assert results == []
+            async with make(add, role="worker"):
+                with trio.fail_after(10):
+                    await wait_until(lambda: results, 10)
+        assert results[0].success
+        return took
+
+    async with make(role="client") as client:
+        await within(4.5 + 1.0 + 0.5, once)
+
+
+async def test_worker_whose_event_loop_is_held_up_counts_as_there(make, eyes, monkeypatch):
+    monkeypatch.setattr(maintenance, "LEAST_PRESENCE", 0.6)
+    monkeypatch.setattr(maintenance, "PRESENCE_MARGIN", 0.3)
+
+    def is_there() -> bool:
+        seconds, micros = eyes.redis.time()
+        [(_, until)] = eyes.redis.zrange(eyes.key("served:holder"), 0, -1, withscores=True)
+        return until > seconds * 1000 + micros / 1000
+
+    @processor
+    async def holder(state: Work, ctx: Context) -> Work:
+        time.sleep(1.5)  # noqa: ASYNC251
+        there.append(is_there())
+        return state
+
+    there: list[bool] = []
+    async with make(holder, lease=0.3) as runtime:
+        for _ in range(5):  # a machine that is busy holds the thread up, too
+            assert (await runtime.execute(holder, Work())).success
+            if there[-1]:
+                break
+    assert there[-1]
+
+
+async def test_processor_counts_as_served_right_after_redis_came_back_empty(make, own_server):
+    at = own_server.url
+    async with make(one, at=at, role="worker"), make(role="client", at=at) as client:
+        for _ in range(5):
+            assert (await client.execute("one", Work())).success
+            with sync_client(at) as admin:
+                admin.flushall()
+                admin.client_kill_filter(_type="normal", skipme=True)
+            with trio.fail_after(10):
+                await wait_until(lambda: client._parts.dispatch._settled_at > trio.current_time())
+                assert (await client.execute("one", Work())).success
+        unknown = await client.execute("unknown", Work())
+        assert isinstance(unknown.error, ProcessorNotFoundError)
+
+
+async def test_fence_has_an_end_also_where_nobody_says_goodbye(make, eyes):
+    async with make(one) as runtime:  # its presence was told before there was a fence
+        for _ in range(2):
+            assert (await runtime.execute(one, Work())).success
+            assert eyes.redis.ttl(eyes.key("fence")) > 6 * 24 * 3600

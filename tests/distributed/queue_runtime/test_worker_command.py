@@ -213,6 +213,28 @@ async def test_two_processes_share_the_work_and_stop_together(make, command, boa
 
 
 @pytest.mark.trio
+async def test_password_of_a_parent_is_on_no_command_line_of_a_child(make, command, url, board):
+    """Everybody on a machine may read the command lines of its processes."""
+    secret = url.replace("unix://", "unix://clerk:hunter2@")
+    board.redis.acl_setuser(
+        "clerk",
+        enabled=True,
+        passwords=["+hunter2"],
+        keys=["*"],
+        channels=["*"],
+        categories=["+@all"],
+    )
+    parent = command(SERVED, "--processes", "2", "--redis", secret, redis="unix:///nowhere.sock")
+    await parent.see("serves, pid", 2)
+    lines = [" ".join(psutil.Process(pid).cmdline()) for pid in parent.serving]
+    assert all("--supervised" in line for line in lines)
+    assert not [line for line in lines if "hunter2" in line or "--redis" in line]
+    async with make(role="client") as client:
+        assert (await client.execute("add", Work())).success
+    assert "hunter2" not in parent.printed
+
+
+@pytest.mark.trio
 async def test_ctrl_c_at_the_parent_gives_back_what_its_children_run(make, command, board, eyes):
     async with make(role="client") as client:
         parent = command(SERVED, "--processes", "2", "--grace", "30")

@@ -21,6 +21,7 @@ from am2z import (
 )
 from am2z.queue.client import Script, open_client, sync_client
 from am2z.queue.keys import Keys
+from am2z.queue.node import network_errors
 
 from .conftest import wait_until
 from .fleet import LOOPBACK, Cluster, Fleet, free_ports, missing
@@ -105,6 +106,23 @@ async def test_cluster_needs_a_key_and_a_node_that_answers(cluster: Cluster) -> 
             pytest.fail("it opened")
     async with open_client(f"redis+cluster://{dead},{cluster.masters[2].address}", key=KEY) as one:
         assert await one.call("PING") == b"PONG"
+
+
+async def test_node_of_a_cluster_that_is_given_as_a_lone_server_says_so(cluster: Cluster) -> None:
+    owner = cluster.owner(KEY)
+    other = next(node for node in cluster.masters if node.port != owner.port)
+    refusal = (
+        rf"is a node of a cluster, and slot \d+ has moved to .*redis\+cluster://{other.address},"
+    )
+    with pytest.raises(ConfigurationError, match=refusal):
+        async with open_client(f"redis://{other.address}/0", key=KEY):
+            pytest.fail("it opened")
+    async with open_client(f"redis://{owner.address}", key=KEY) as client:  # it has all of ours
+        assert await client.call("EXISTS", KEY) == 0
+        elsewhere = next(k for k in map(str, range(99)) if cluster.owner(k).port != owner.port)
+        told = pytest.raises(NetworkError, match="is a node of a cluster")
+        with told, network_errors(client.safe_url):  # a slot that has moved meanwhile
+            await client.call("EXISTS", elsewhere)
 
 
 async def test_server_that_is_no_cluster_says_so(tmp_path: Path) -> None:

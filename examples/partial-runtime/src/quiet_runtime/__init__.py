@@ -1,0 +1,60 @@
+"""A runtime that tells nothing about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from msgspec.structs import replace
+
+from am2z import (
+    AppState,
+    ExecutionHandle,
+    LocalRuntime,
+    Processor,
+    ProcessorResult,
+    ResourceLimits,
+    RuntimeConfig,
+)
+
+__all__ = ["QuietRuntime"]
+
+
+class QuietRuntime(LocalRuntime):
+    """A ``LocalRuntime`` for small devices: it collects no metrics and keeps no progress."""
+
+    def __init__(
+        self, *, config: RuntimeConfig | None = None, limits: ResourceLimits | None = None
+    ) -> None:
+        quiet = replace(config or RuntimeConfig(), metrics_interval=None)
+        super().__init__(config=quiet, limits=limits)
+
+    async def submit(  # type: ignore[override]  # a handle of another class
+        self,
+        processor: Processor[Any] | str,
+        state: AppState,
+        session_id: str | None = None,
+        **options: Any,
+    ) -> ExecutionHandle[Any]:
+        return QuietHandle(await super().submit(processor, state, session_id, **options))
+
+
+class QuietHandle:
+    """A handle that does not know how far its execution is."""
+
+    def __init__(self, handle: ExecutionHandle[Any]) -> None:
+        self._handle = handle
+
+    @property
+    def execution_id(self) -> str:
+        return self._handle.execution_id
+
+    async def result(self) -> ProcessorResult[Any]:
+        return await self._handle.result()
+
+    async def progress(self) -> float:
+        await trio.lowlevel.checkpoint()
+        return 0.0
+
+    async def cancel(self) -> None:
+        await self._handle.cancel()
