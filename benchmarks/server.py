@@ -60,6 +60,10 @@ class Server:
         """How many keys there are."""
         return int(self._redis.dbsize())
 
+    def keys_like(self, pattern: str) -> int:
+        """How many keys match."""
+        return sum(1 for _ in self._redis.scan_iter(pattern, count=1000))
+
     def commands(self) -> int:
         """How many commands it has executed, those of scripts included."""
         stats = self._redis.info("commandstats")
