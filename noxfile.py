@@ -26,6 +26,35 @@ def install(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """The runtimes in ``examples/``, each beside the built wheel in an empty environment."""
+    session.install("build>=1.2")
+    work = Path(session.create_tmp())
+    shutil.rmtree(work / "dist", ignore_errors=True)
+    dist = str(work / "dist")
+    session.run("python", "-m", "build", "--wheel", "--outdir", dist, str(ROOT), silent=True)
+    [built] = (work / "dist").glob("*.whl")
+    expected = {"sqlite": {0}, "partial": {0}, "streaq": {0, 1}}  # the third depends on a server
+    for name in session.posargs or expected:
+        venv = work / name
+        session.run("python", "-m", "venv", "--clear", str(venv), silent=True)
+        python = str(venv / "bin" / "python")
+        with tempfile.TemporaryDirectory() as folder:
+            project = Path(folder) / name
+            shutil.copytree(ROOT / "examples" / f"{name}-runtime", project)
+            session.run(
+                python, "-m", "pip", "install", "--quiet", f"{built.resolve()}[harness]",
+                str(project), external=True,
+            )  # fmt: skip
+            session.chdir(project)
+            session.run(
+                python, "-m", "pytest", "-p", "no:cacheprovider", "--am2z-report", "report",
+                external=True, success_codes=expected[name],
+            )  # fmt: skip
+            session.chdir(ROOT)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """The main job: the conformance suite on every runtime, with its report."""
     session.install(".[harness,speed]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,8 @@ class Session:
             self._found, self._form, about, run, measured.settings,
             {**measured.failures, **missing}, own, record.all_ratios(run, own),
         )  # fmt: skip
+        if self._arguments.what == "all" and not self._arguments.quick:
+            self._found["recovery"] = round(recovery(_say), 1)
         self._is_compared = True
 
     def local(self) -> None:
@@ -190,6 +193,8 @@ def _profile(arguments: argparse.Namespace) -> None:
 def main() -> int:
     """Run the command line; the exit status."""
     arguments = _parser().parse_args()
+    # Whatever was started ends with us, also when somebody sends us home.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if arguments.what == "profile":
         _profile(arguments)
         return 0

@@ -82,8 +82,8 @@ def advantages(run: Run, versus: str = "python") -> dict[str, float]:
     """By measure: how many times as good as the best peer of the same run ours is."""
     found = {}
     for name, ours in run.get(OURS, {}).items():
-        best = peers_best(run, name, versus)
-        if best is not None:
+        best = peers_best(run, name, versus) if measure(name).is_compared else None
+        if best is not None and ours.median > 0 and best[1] > 0:
             found[name] = measure(name).advantage(ours.median, best[1])
     return found
 
@@ -105,7 +105,8 @@ def judged(run: Run) -> list[tuple[Goal, float, bool]]:
         if ours is None:
             continue
         if goal.versus == "bound":
-            is_met = measure(goal.measure).advantage(ours.median, goal.bound) >= 1
+            more = measure(goal.measure).better == "more"
+            is_met = ours.median >= goal.bound if more else ours.median <= goal.bound
             found.append((goal, ours.median, is_met))
         elif goal.measure in (times := advantages(run, goal.versus)):
             found.append((goal, times[goal.measure], times[goal.measure] >= goal.times))

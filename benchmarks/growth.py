@@ -90,9 +90,9 @@ def _sessions(server: Server, sessions: int) -> Point:
 
 
 def _payload(server: Server, size: int) -> Point:
-    count = max(50, min(3_000, 30_000_000 // size))
-    _fill(server, count * 3 // 2, size=size)
-    return _drained(server, size, count // 4, count)
+    count = max(200, min(3_000, 30_000_000 // size))
+    _fill(server, count + 200, size=size)
+    return _drained(server, size, 100, count)  # the first claim takes 100 at once
 
 
 def _workers(server: Server, workers: int) -> Point:

@@ -8,19 +8,21 @@ __all__ = ["GOALS", "LOCAL", "MEASURES", "OWN", "Goal", "Measure", "measure"]
 
 
 class Measure(NamedTuple):
-    """One figure: its name, what a table calls it, its unit, and which way is good."""
+    """One figure: its name, what a table calls it, its unit, and which way is good.
+
+    ``is_compared``: next to nothing has no ratio that means anything.
+    """
 
     name: str
     label: str
     unit: str
     better: Literal["more", "less"]
     digits: int = 0
+    is_compared: bool = True
 
     def advantage(self, ours: float, theirs: float) -> float:
-        """How many times as good as theirs ours is."""
-        if self.better == "more":
-            return ours / theirs if theirs else float("inf")
-        return theirs / ours if ours else float("inf")
+        """How many times as good as theirs ours is; both are more than 0."""
+        return ours / theirs if self.better == "more" else theirs / ours
 
     def best(self, values: list[float]) -> float:
         """The best of some."""
@@ -40,14 +42,14 @@ MEASURES = (
     Measure("nested", "a job that calls one, p50", "ms", "less", 2),
     Measure("memory", "Redis memory, a waiting job beyond its payload", "bytes", "less"),
     Measure("start_up", "from the start of a worker to its first job", "s", "less", 2),
-    Measure("idle", "CPU of an idle worker", "% of a core", "less", 2),
+    Measure("idle", "CPU of an idle worker", "% of a core", "less", 2, is_compared=False),
 )
 """Those that every subject has."""
 
 OWN = (
-    Measure("full_drain", "drain, 1,000 sessions, all commit, events heard", "jobs/s", "more"),
-    Measure("full_worker", "… worker CPU", "µs/job", "less"),
-    Measure("full_redis", "… Redis CPU", "µs/job", "less"),
+    Measure("full_drain", "drain, commits to 1,000 sessions, events heard", "jobs/s", "more"),
+    Measure("full_worker", "that drain, worker CPU", "µs/job", "less"),
+    Measure("full_redis", "that drain, Redis CPU", "µs/job", "less"),
     Measure("hot", "100 callers, all commit to one session", "results/s", "more"),
     Measure("spread", "100 callers, 1,000 sessions", "results/s", "more"),
     Measure("heard", "100 callers, no session, events heard", "results/s", "more"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.figures import Run
@@ -16,6 +17,7 @@ __all__ = ["growth", "overview"]
 TEXT = "#7d8590"
 """A grey that stands out on white and on black alike."""
 OUR_COLOUR, THEIR_COLOUR, OTHER_COLOUR = "#2f81f7", "#9aa4b0", "#e3b341"
+CROWDED = 12
 SHOWN = ("drain", "callers", "p50", "enqueue_bulk", "drain_worker", "drain_redis")
 
 
@@ -29,7 +31,8 @@ def _pyplot() -> Any:
             "font.size": 9, "text.color": TEXT, "axes.labelcolor": TEXT, "xtick.color": TEXT,
             "ytick.color": TEXT, "axes.edgecolor": TEXT, "axes.titlecolor": TEXT,
             "axes.spines.top": False, "axes.spines.right": False, "savefig.transparent": True,
-            "grid.color": TEXT, "grid.alpha": 0.25, "legend.frameon": False,
+            "axes.facecolor": "none", "figure.facecolor": "none", "legend.frameon": False,
+            "grid.color": TEXT, "grid.alpha": 0.25,
         }
     )  # fmt: skip
     from matplotlib import pyplot as plt  # noqa: PLC0415
@@ -55,12 +58,19 @@ def overview(run: Run, path: Path) -> None:
         spread = [[v.median - v.low for v in values], [v.high - v.median for v in values]]
         colours = [OUR_COLOUR if s.name == OURS else THEIR_COLOUR for s in shown]
         labels = [s.label.strip("*") for s in shown]
-        style = {"elinewidth": 1, "ecolor": TEXT}
+        style = {"elinewidth": 1, "ecolor": TEXT, "alpha": 0.7}
         place.barh(labels, medians, color=colours, xerr=spread, error_kw=style)
+        # One that is far off must not press the others together: its bar goes over the edge.
+        edge = min(max(medians), CROWDED * median(medians)) * 1.3
+        place.set_xlim(0, edge)
+        for row, value in enumerate(values):
+            text = f" {value.median:,.{wanted.digits}f}"
+            place.text(min(value.high, edge * 0.8), row, text, va="center", fontsize=8, color=TEXT)
         arrow = "→ better" if wanted.better == "more" else "← better"
         place.set_title(f"{wanted.label}\n{wanted.unit}, {arrow}", fontsize=9)
-        place.set_xscale("log")
+        place.xaxis.set_major_locator(plt.MaxNLocator(4))
         place.grid(axis="x", which="major")
+        place.set_axisbelow(True)
     _save(plt, figure, path)
 
 

@@ -83,10 +83,10 @@ def measured(
     server.flush()
     with started(client_words) as client:
         client.ask("enqueue_bulk", n=plan.bulk // 5, size=SIZE)
-        memory = server.memory()
+        memory = server.data()
         told = client.ask("enqueue_bulk", n=plan.bulk, size=SIZE)
         found["enqueue_bulk"] = plan.bulk / told["seconds"]
-        found["memory"] = (server.memory() - memory) / plan.bulk - SIZE
+        found["memory"] = (server.data() - memory) / plan.bulk - SIZE
         marks = [1, plan.bulk // 5, plan.bulk]
         words = subject.words("worker", server.url, {**(options or {}), "marks": marks})
         with started(words) as worker:

@@ -43,13 +43,26 @@ class Server:
         return float(told["used_cpu_sys"] + told["used_cpu_user"])
 
     def memory(self) -> int:
-        """Bytes that its data take, without the buffers of its clients."""
-        told = self._redis.info("memory")
-        return int(told["used_memory"]) - int(told.get("mem_clients_normal", 0))
+        """Bytes that all of it takes."""
+        return int(self._redis.info("memory")["used_memory"])
+
+    def data(self) -> int:
+        """Bytes that the keys and their values take, each looked at: clients and scripts do not."""
+        found = 0
+        with self._redis.pipeline(transaction=False) as pipe:
+            for number, key in enumerate(self._redis.scan_iter("*", count=1000), 1):
+                pipe.memory_usage(key, samples=0)
+                if number % 1000 == 0:
+                    found += sum(size or 0 for size in pipe.execute())
+            return found + sum(size or 0 for size in pipe.execute())
 
     def keys(self) -> int:
         """How many keys there are."""
         return int(self._redis.dbsize())
+
+    def keys_like(self, pattern: str) -> int:
+        """How many keys match."""
+        return sum(1 for _ in self._redis.scan_iter(pattern, count=1000))
 
     def commands(self) -> int:
         """How many commands it has executed, those of scripts included."""

@@ -24,6 +24,13 @@ highest round**. A ratio is of one run; do not compare figures of two.
 AM2Z ran with every guarantee on: leases, fences, exactly-once commits, events.
 """
 
+RECOVERY = """\
+A job that a worker had when it was killed began again on another worker after **{:.1f} s** (default
+settings; the lease is 10 s). The peers' figures are from an earlier measurement and not of this
+run: streaq and BullMQ on Node 60 s, BullMQ (Python) 75 s, arq 309 s, dramatiq 111 to over 1,000 s,
+taskiq 600 s on a stream; SAQ, Celery, RQ and taskiq on a list lose it with their defaults.
+"""
+
 
 def _number(value: float, found: Measure) -> str:
     return f"{value:,.{found.digits}f}"
@@ -173,6 +180,8 @@ def page(
         lines += ["## In one process", "", *_local(run, own), ""]
     if growth:
         lines += ["## Growth", "", *growth_lines(growth)]
+    if "recovery" in found:
+        lines += ["## After SIGKILL", "", RECOVERY.format(found["recovery"]), ""]
     lines += ["## Settings", ""]
     lines += [f"- {LABELS[name]}: {text}" for name, text in found.get("settings", {}).items()]
     lines += [f"- {LABELS[name]} **failed**: `{text.strip().splitlines()[-1][:200]}`"

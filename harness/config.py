@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from harness.kit import Kit
     from harness.session import Session
 
-__all__ = ["KIT", "SEED", "SESSION", "checked", "is_worker", "session_of", "wanted_redis"]
+__all__ = ["KIT", "SECRET", "SEED", "SESSION", "checked", "is_worker", "session_of", "wanted_redis"]
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 SEED: pytest.StashKey[int] = pytest.StashKey()
+SECRET: pytest.StashKey[bytes] = pytest.StashKey()
+"""Signs what the kit found out, on its way through the reports of pytest."""
 KIT: pytest.StashKey[Kit] = pytest.StashKey()
 
 

@@ -6,6 +6,7 @@ installed and does not use it pays for nothing.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Generator
 from functools import partial
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.config import KIT, SEED, SESSION, checked, is_worker, session_of, wanted_redis
+from harness.config import (
+    KIT,
+    SECRET,
+    SEED,
+    SESSION,
+    checked,
+    is_worker,
+    session_of,
+    wanted_redis,
+)
 from harness.fixtures import (  # noqa: F401 - pytest looks for them here
     am2z_kit,
     am2z_namespace,
@@ -95,6 +105,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if (given := getattr(config, "workerinput", {}).get("am2z_seed")) is not None:
         seed = given
     config.stash[SEED] = random.randrange(2**31) if seed is None else seed  # noqa: S311
+    secret = getattr(config, "workerinput", {}).get("am2z_secret")
+    config.stash[SECRET] = bytes.fromhex(secret) if secret else os.urandom(32)
     config.pluginmanager.register(_Collector(config), "am2z-collector")
     if wanted_redis(config) != "auto" and not is_worker(config):
         checked(lambda: session_of(config).choice)
@@ -104,6 +116,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Give the workers of xdist the seed of the whole run."""
     node.workerinput["am2z_seed"] = node.config.stash[SEED]
+    node.workerinput["am2z_secret"] = node.config.stash[SECRET].hex()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -155,7 +168,10 @@ def pytest_runtest_makereport(
 
         sent = row(report, str(mark.args[0]), item.stash.get(KIT, None), subject.name)
         if sent is not None:
-            report.user_properties.append((ROW, sent))
+            from harness.integrity import signature  # noqa: PLC0415
+
+            signed = f"{signature(item.config.stash[SECRET], sent)} {sent}"
+            report.user_properties.append((ROW, signed))
     return report
 
 
@@ -172,6 +188,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output["am2z_declared"] = state.declarations_for_controller()
         return
     folder, report = config.getoption("--am2z-report"), conformance_report(config)
+    if report is not None and report.is_refuted and session.exitstatus == pytest.ExitCode.OK:
+        # Whatever was done to the tests' own outcomes: a broken rule is a failure.
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if folder and report is not None:
         from harness.publish import publish  # noqa: PLC0415
         from harness.report import write_json  # noqa: PLC0415
@@ -203,7 +222,9 @@ def conformance_report(config: pytest.Config) -> Report | None:
     state = config.stash.get(SESSION, None)
     if state is None or not (state.declared or state.outcomes):
         return None
-    return state.report()
+    from harness.integrity import sealed  # noqa: PLC0415
+
+    return sealed(state.report())
 
 
 class _Collector:
@@ -216,9 +237,14 @@ class _Collector:
         """Keep what ``pytest_runtest_makereport`` sent."""
         for name, value in report.user_properties:
             if name == ROW:
-                from harness.rows import outcome_of  # noqa: PLC0415
+                from harness.integrity import signature  # noqa: PLC0415
+                from harness.rows import outcome_of, tampered  # noqa: PLC0415
 
-                session_of(self._config).outcomes.append(outcome_of(str(value)))
+                signed, _, sent = str(value).partition(" ")
+                outcome = outcome_of(sent)
+                if signed != signature(self._config.stash[SECRET], sent):
+                    outcome = tampered(outcome)
+                session_of(self._config).outcomes.append(outcome)
 
 
 def _subjects(metafunc: pytest.Metafunc, fixture: str) -> list[RuntimeUnderTest]:

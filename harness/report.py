@@ -46,6 +46,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         verdicts = [found.verdict for found in self.runtimes.values()]
         return bool(verdicts) and all(verdict is Verdict.CONFORMANT for verdict in verdicts)
 
+    @property
+    def is_refuted(self) -> bool:
+        """Whether some runtime broke a rule, or a check was replaced, changed or undecided."""
+        bad = (Status.FAIL, Status.FIXED, Status.UNDECIDED, Status.OVERRIDDEN)
+        return any(
+            outcome.status in bad
+            for found in self.runtimes.values()
+            for outcome in found.outcomes.values()
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data; the keys are a public format, to which keys may be added."""
         return {

@@ -12,7 +12,7 @@ from harness.outcome import Outcome, Status
 if TYPE_CHECKING:
     from harness.kit import Kit
 
-__all__ = ["outcome_of", "row"]
+__all__ = ["outcome_of", "row", "tampered"]
 
 
 def row(report: pytest.TestReport, rule_id: str, kit: Kit | None, runtime: str) -> str | None:
@@ -46,6 +46,12 @@ def row(report: pytest.TestReport, rule_id: str, kit: Kit | None, runtime: str) 
 def outcome_of(text: str) -> Outcome:
     """The outcome that ``row`` wrote down."""
     return msgspec.json.decode(text, type=Outcome)
+
+
+def tampered(outcome: Outcome) -> Outcome:
+    """An outcome that is not what the kit sent."""
+    reason = "the outcome was changed on its way to the report"
+    return msgspec.structs.replace(outcome, status=Status.UNDECIDED, reason=reason, lesson="")
 
 
 def _last(report: pytest.TestReport) -> str:

@@ -52,11 +52,18 @@ def flatten(answers: Iterable[Any]) -> list[RuntimeUnderTest]:
     """What the implementations of ``pytest_am2z_runtimes`` gave, as one list."""
     found: list[RuntimeUnderTest] = []
     for answer in answers:
+        names = set[str]()
         for subject in [answer] if isinstance(answer, RuntimeUnderTest) else answer:
             if not isinstance(subject, RuntimeUnderTest):
                 raise ConfigurationError(
                     f"pytest_am2z_runtimes gave {subject!r:.100}; return a list of RuntimeUnderTest"
                 )
+            if subject.name in names:
+                raise ConfigurationError(
+                    f"pytest_am2z_runtimes gave two runtimes named {subject.name!r}; the second "
+                    "would never be run, so give each a name of its own"
+                )
+            names.add(subject.name)
             found.append(subject)
     return found
 

@@ -14,7 +14,7 @@ from harness.catalogue import GROUPS, Rule
 from harness.fingerprint import kit_fingerprint
 from harness.outcome import Outcome, Status
 from harness.report import Report
-from harness.verdict import Verdict
+from harness.verdict import ALTERED, Verdict
 
 __all__ = ["print_report", "print_rule", "print_rules", "render_text"]
 
@@ -105,6 +105,9 @@ def _verdict_line(report: Report, name: str) -> Text:
     ):
         if count[status]:
             line.append(f", {count[status]} {word}")
+    for reason in found.reasons:
+        if reason.startswith(ALTERED):
+            line.append(f"\n    {reason}")
     return line
 
 

@@ -11,7 +11,10 @@ import msgspec
 from harness.catalogue import Rule
 from harness.outcome import Outcome, Status
 
-__all__ = ["RuntimeVerdict", "Verdict", "judge"]
+__all__ = ["ALTERED", "RuntimeVerdict", "Verdict", "judge"]
+
+ALTERED = "the kit was changed while it ran"
+"""How the reason begins that ``harness.integrity`` gives."""
 
 
 class Verdict(StrEnum):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -112,7 +114,9 @@ async def _be_client(peer: AsyncPeer) -> None:
             say(ok=await getattr(client, asked.pop("verb"))(**asked))
         except Exception:
             failed()
-    await peer.close()
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(peer.close(), 2)
+    os._exit(0)  # some libraries leave threads or tasks behind that never end
 
 
 async def _be_worker(peer: AsyncPeer, options: dict[str, Any]) -> None:

@@ -130,8 +130,9 @@ class Client:
 
         states: dict[int, Load] = {}
         seconds = cpu = 0.0
-        for start in range(0, n, AT_ONCE):
-            numbers = range(start, min(start + AT_ONCE, n))
+        at_once = max(10, min(AT_ONCE, 20_000_000 // size))
+        for start in range(0, n, at_once):
+            numbers = range(start, min(start + at_once, n))
             states = {number: Load(text=payload(number, size)) for number in numbers}
             with Timer() as timer:
                 async with trio.open_nursery() as nursery:

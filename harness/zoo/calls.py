@@ -10,23 +10,18 @@ from typing import Any
 import msgspec
 import trio
 
-import am2z.compose
 import am2z.executor
 from am2z.admission import Request
 from am2z.context import Context, ThreadContext
-from am2z.errors import ConfigurationError, ValidationError
 from am2z.executor import Outcome
 from am2z.local.engine import Engine
 from am2z.local.execution import Execution
 from am2z.local.runtime import LocalRuntime
-from am2z.processor import Processor
 from am2z.queue.inbox import Inbox
 from am2z.result import ProcessorResult, Success
-from am2z.slots import Slot, Slots
+from am2z.slots import Slot
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch, script
-
-# --- by value
 
 
 @mutant("deep-state-shared-by-reference", rule="EXE-016")
@@ -98,9 +93,6 @@ def version_kept() -> Iterator[None]:
     """A state that a processor gave back keeps its version."""
     with edit(am2z.executor, "_advance", "old.version + 1", "old.version"):
         yield
-
-
-# --- calls
 
 
 @mutant("parent-keeps-its-slot", rule="EXE-021")
@@ -179,9 +171,6 @@ def caller_cancel_ignored() -> Iterator[None]:
         yield
 
 
-# --- contexts and threads
-
-
 @mutant("idempotency-key-changes-with-attempt", rule="EXE-029")
 @contextmanager
 def idempotency_key_changes_with_attempt() -> Iterator[None]:
@@ -232,60 +221,6 @@ def thread_holds_its_caller() -> Iterator[None]:
         yield
 
 
-# --- compositions
-
-
-@mutant("route-falls-through", rule="EXE-031")
-@contextmanager
-def route_falls_through() -> Iterator[None]:
-    """A route without a way for the key passes the state on."""
-    make = am2z.compose._composition
-
-    def pass_on(name: str, run: Any, *rest: Any, **options: Any) -> Processor[Any]:
-        async def run_or_pass(state: Any, ctx: Context) -> Any:
-            try:
-                return await run(state, ctx)
-            except ValidationError as error:
-                if error.field != "route":
-                    raise
-                return Success(state)
-
-        return make(name, run_or_pass, *rest, **options)
-
-    with patch(am2z.compose, "_composition", pass_on):
-        yield
-
-
-@mutant("compositions-do-not-nest", rule="EXE-032")
-@contextmanager
-def compositions_do_not_nest() -> Iterator[None]:
-    """A composition cannot be a step of another one."""
-    run_step = am2z.compose.run_step
-
-    async def refuse(ctx: Context, step: Any, state: Any, label: str) -> ProcessorResult[Any]:
-        fn = step.fn if isinstance(step, Processor) else None
-        if getattr(fn, "__module__", "") == "am2z.compose":
-            error = ConfigurationError(f"{step.name!r} is no simple processor")
-            return ProcessorResult(success=False, state=state, error=error, metadata=ctx.metadata)
-        return await run_step(ctx, step, state, label)
-
-    with patch(am2z.compose, "run_step", refuse):
-        yield
-
-
-@mutant("merge-last-writer-wins", rule="EXE-033")
-@contextmanager
-def merge_last_writer_wins() -> Iterator[None]:
-    """Of two branches that changed one field the last one wins."""
-    with edit(
-        am2z.compose,
-        "_merge_changes",
-        "if name in changes and not _same(value, changes[name]):",
-        "if False:",
-    ):
-        yield
-
-
 @mutant("success-not-unwrapped", rule="EXE-034")
 @contextmanager
 def success_not_unwrapped() -> Iterator[None]:
@@ -314,9 +249,6 @@ def none_is_success() -> Iterator[None]:
         yield
 
 
-# --- others' work
-
-
 @mutant("results-stay-in-the-process", rule="EXE-035", base="queue")
 @contextmanager
 def results_stay_in_the_process() -> Iterator[None]:
@@ -333,14 +265,6 @@ def results_stay_in_the_process() -> Iterator[None]:
         ),
         patch(Inbox, "sweep", rest),
     ):
-        yield
-
-
-@mutant("resuming-blocks-everyone", rule="EXE-036")
-@contextmanager
-def resuming_blocks_everyone() -> Iterator[None]:
-    """Who comes back from a call goes first, even where its own processor is at its limit."""
-    with patch(Slots, "_somebody_resumes", lambda self: bool(self._resuming)):
         yield
 
 

@@ -1,8 +1,7 @@
-"""Runtimes that answer wrongly, late or never, or run too much at once (EXE-001 to EXE-015)."""
+"""Runtimes that answer wrongly, late or never (EXE-001 …)."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +10,7 @@ import msgspec
 import outcome as outcomes
 import trio
 
-import am2z.compose
 import am2z.executor
-import am2z.slots
 from am2z.admission import Admission, Request
 from am2z.context import Context
 from am2z.errors import ProcessorNotFoundError
@@ -23,21 +20,9 @@ from am2z.local.runtime import LocalRuntime
 from am2z.processor import Processor
 from am2z.result import ProcessorResult
 from am2z.runtime import RuntimeMixin
-from am2z.slots import Slots, _Line
 from am2z.stats import QueueStats
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch
-
-
-def caller(name: str) -> bool:
-    """Whether the function that called the one that asks is part of the composition ``name``."""
-    frame = inspect.currentframe()
-    for _ in range(2):
-        frame = frame.f_back if frame is not None else None
-    return frame is not None and frame.f_code.co_qualname.startswith(f"{name}.")
-
-
-# --- answers
 
 
 @mutant("input-state-returned", rule="EXE-001")
@@ -149,87 +134,6 @@ def one_failure_cancels_all() -> Iterator[None]:
         yield
 
 
-# --- compositions
-
-
-@mutant("chain-gives-every-step-the-input", rule="EXE-006")
-@contextmanager
-def chain_gives_every_step_the_input() -> Iterator[None]:
-    """Every step of a chain begins with the chain's own input."""
-    run_step = am2z.compose.run_step
-    inputs: dict[int, Any] = {}
-
-    def run(ctx: Context, step: Any, state: Any, label: str) -> Any:
-        if caller("chain"):
-            if label == "0":
-                inputs[id(ctx)] = state
-            state = inputs[id(ctx)]
-        return run_step(ctx, step, state, label)
-
-    with patch(am2z.compose, "run_step", run):
-        yield
-
-
-@contextmanager
-def _run_all_for(name: str, run_otherwise: Any) -> Iterator[None]:
-    """``run_otherwise`` does what ``_run_all`` does, for one kind of composition."""
-    run_all = am2z.compose._run_all
-
-    def run(ctx: Context, work: list[tuple[Any, Any]]) -> Any:
-        return run_otherwise(ctx, work) if caller(name) else run_all(ctx, work)
-
-    with patch(am2z.compose, "_run_all", run):
-        yield
-
-
-async def _in_order_of_completion(
-    ctx: Context, work: list[tuple[Any, Any]]
-) -> list[ProcessorResult[Any]]:
-    results: list[ProcessorResult[Any]] = []
-
-    async def run(index: int, step: Any, state: Any) -> None:
-        results.append(await am2z.compose.run_step(ctx, step, state, str(index)))
-
-    async with trio.open_nursery() as nursery:
-        for index, (step, state) in enumerate(work):
-            nursery.start_soon(run, index, step, state)
-    return results
-
-
-async def _one_by_one(ctx: Context, work: list[tuple[Any, Any]]) -> list[ProcessorResult[Any]]:
-    return [
-        await am2z.compose.run_step(ctx, step, state, str(index))
-        for index, (step, state) in enumerate(work)
-    ]
-
-
-@mutant("branches-in-sequence", rule="EXE-007")
-@contextmanager
-def branches_in_sequence() -> Iterator[None]:
-    """The branches of a parallel composition run one after the other."""
-    with _run_all_for("parallel", _one_by_one):
-        yield
-
-
-@mutant("merge-in-order-of-completion", rule="EXE-007")
-@contextmanager
-def merge_in_order_of_completion() -> Iterator[None]:
-    """A merge function gets the branches' states as they come."""
-    with _run_all_for("parallel", _in_order_of_completion):
-        yield
-
-
-@mutant("batch-in-order-of-completion", rule="EXE-008")
-@contextmanager
-def batch_in_order_of_completion() -> Iterator[None]:
-    """``join`` gets the results of a batch as they come."""
-    with _run_all_for("batch", _in_order_of_completion):
-        yield
-
-
-# --- calls and times
-
-
 @mutant("call-loses-session", rule="EXE-009")
 @contextmanager
 def call_loses_session() -> Iterator[None]:
@@ -307,9 +211,6 @@ def timeout_does_not_cancel() -> Iterator[None]:
         yield
 
 
-# --- numbers
-
-
 @contextmanager
 def _stats_told_as(change: Any) -> Iterator[None]:
     queue_stats = LocalRuntime.queue_stats
@@ -363,66 +264,4 @@ def results_mixed_up() -> Iterator[None]:
         return result
 
     with patch(LocalRuntime, "execute", mix_up):
-        yield
-
-
-# --- slots
-
-
-@mutant("last-in-first-out", rule="EXE-013")
-@contextmanager
-def last_in_first_out() -> Iterator[None]:
-    """Who came last to the line of a processor goes first."""
-    with edit(Slots, "_next", "best.waiting.popleft()", "best.waiting.pop()"):
-        yield
-
-
-@contextmanager
-def _full_when(is_full: Any) -> Iterator[None]:
-    def full(self: _Line) -> bool:
-        limit = self.options.concurrency
-        return limit is not None and bool(is_full(self.active, limit))
-
-    with patch(_Line, "full", property(full)):
-        yield
-
-
-@mutant("concurrency-ignored", rule="EXE-014")
-@contextmanager
-def concurrency_ignored() -> Iterator[None]:
-    """A processor's own limit is not asked for."""
-    with _full_when(lambda active, limit: False):
-        yield
-
-
-@mutant("concurrency-off-by-one", rule="EXE-014")
-@contextmanager
-def concurrency_off_by_one() -> Iterator[None]:
-    """One more than its limit of a processor runs at once."""
-    with _full_when(lambda active, limit: active > limit):
-        yield
-
-
-@contextmanager
-def _line_before(key: Any) -> Iterator[None]:
-    def before(line: _Line, other: _Line) -> bool:
-        return bool(key(line) < key(other))
-
-    with patch(am2z.slots, "_before", before):
-        yield
-
-
-@mutant("priority-ignored", rule="EXE-015")
-@contextmanager
-def priority_ignored() -> Iterator[None]:
-    """Who came first goes first, whatever the priorities."""
-    with _line_before(lambda line: line.waiting[0][0]):
-        yield
-
-
-@mutant("priority-upside-down", rule="EXE-015")
-@contextmanager
-def priority_upside_down() -> Iterator[None]:
-    """The lower priority goes first."""
-    with _line_before(lambda line: (line.options.priority, line.waiting[0][0])):
         yield

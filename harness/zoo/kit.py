@@ -61,8 +61,9 @@ BASES = {"local": LOCAL, "queue": _ON_A_QUEUE}
 class ZooKit(Kit):
     """``Kit`` whose rules in real time skip every wait in which nothing else can happen.
 
-    Time passes as always while something runs; where every task waits for a time, that time comes
-    at once. What a rule sees is the same. On a queue times are the server's: nothing is skipped.
+    Time stands still while something runs; where every task waits for a time, that time comes at
+    once. So it does not matter how fast the machine is. Only beside a thread, which knows nothing
+    of this clock, it runs as always. On a queue times are the server's: there it does too.
     """
 
     base: Base = "local"
@@ -70,13 +71,16 @@ class ZooKit(Kit):
     def _run(self, body: Body) -> list[str]:
         if self._clock is not None or self.base != "local":
             return super()._run(body)
-        clock = MockClock(rate=1.0)
+        clock = MockClock()
 
         async def hurried(kit: Kit) -> None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_skip_waits, clock)
-                await body(kit)
-                nursery.cancel_scope.cancel()
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_skip_waits, clock)
+                    await body(kit)
+                    nursery.cancel_scope.cancel()
+            finally:
+                clock.rate = 1.0  # what was left behind gets its time to end
 
         return trio.run(self._main, hurried, clock=clock)
 
@@ -86,7 +90,9 @@ async def _skip_waits(clock: MockClock) -> None:
         await wait_all_tasks_blocked(_CUSHION)
         pause = trio.lowlevel.current_statistics().seconds_to_next_deadline
         if _needs_real_time():
+            clock.rate = 1.0
             await trio.sleep(_PAUSE)
+            clock.rate = 0.0
         elif 0 < pause < math.inf:
             clock.jump(pause)
 

@@ -57,6 +57,10 @@ def test_node_is_compared_apart_from_the_peers_on_python():
     assert advantages(found, "node") == {"drain": 0.5}
 
 
+def test_what_is_next_to_nothing_has_no_ratio():
+    assert advantages(run(am2z={"idle": 0.3, "memory": 300}, saq={"idle": 0.01, "memory": 0})) == {}
+
+
 def test_without_peers_there_are_no_ratios():
     assert advantages(run(am2z={"drain": 20})) == {}
     assert advantages(run(saq={"drain": 20})) == {}

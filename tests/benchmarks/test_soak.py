@@ -30,9 +30,9 @@ def test_a_short_soak_leaves_nothing_behind():
     ("field", "value"),
     [
         ("client_memory", 70_000_000),
-        ("client_files", 12),
+        ("client_files", 15),
         ("worker_memory", 60_000_000),
-        ("worker_files", 14),
+        ("worker_files", 17),
         ("redis_memory", 5_000_000),
         ("keys", 26),
     ],

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 # Loaded here, because pytester forgets the modules that a test was the first to import.
+import harness.integrity
 import harness.plugin
 import harness.progress
 import harness.rows
@@ -112,6 +113,8 @@ def world(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     for module in (harness.session, harness.rules):
         monkeypatch.setattr(module, "load_catalogue", lambda: catalogue)
+    changed = frozenset({"harness.session.load_catalogue", "harness.rules.load_catalogue"})
+    monkeypatch.setattr(harness.integrity, "_expected", changed)
     monkeypatch.setattr(harness.rules, "_published", {})
     monkeypatch.setattr(harness.rules, "_CONFORMANCE", pytester.path)
     pytester.syspathinsert()

@@ -1,6 +1,14 @@
 """Ways to look conformant without being it. None works, and each is named in the report."""
 
+import json
+
 import pytest
+
+import harness.integrity
+import harness.kit
+import harness.rules
+import harness.session
+import harness.verdict
 
 ALL_PASS = {"LIF-001": "pass", "EXE-001": "pass", "STA-001": "pass"}
 
@@ -259,3 +267,182 @@ def test_a_rule_that_skips_itself_has_decided_nothing(world):
     body = "import pytest; pytest.skip('hard to say')"
     world.pytester.makepyfile(small_kit=BROKEN.replace("assert 1 + 1 == 3", body))
     assert world.run().rules["EXE-001"] == "undecided"
+
+
+def append(world, text):
+    """Add to the project's conftest."""
+    world.pytester.makeconftest((world.pytester.path / "conftest.py").read_text() + text)
+
+
+PATCHES = {
+    "verdict._judge_one": "import harness.verdict as v; v._judge_one = type(v._judge_one)",
+    "session.judge": "import harness.session as s; s.judge = lambda *a: {}",
+    "kit.Kit.check": "from harness.kit import Kit; old = Kit.check; Kit.check = lambda *a: old(*a)",
+    "rules.RuleCheck.is_published": (
+        "import harness.rules as r; r.RuleCheck.is_published = property(lambda self: True)"
+    ),
+    "verdict.judge": (
+        "import harness.verdict as v; old = v.judge.__code__\n"
+        "v.judge.__code__ = (lambda catalogue, runtimes, outcomes: {}).__code__"
+    ),
+}
+
+
+@pytest.mark.parametrize(("named", "patch"), PATCHES.items(), ids=PATCHES)
+def test_a_kit_that_was_changed_by_a_conftest_gives_no_good_verdict(
+    world, patch, named, monkeypatch
+):
+    for module, name in (
+        (harness.verdict, "_judge_one"),
+        (harness.session, "judge"),
+        (harness.kit.Kit, "check"),
+        (harness.rules.RuleCheck, "is_published"),
+    ):
+        monkeypatch.setattr(module, name, vars(module)[name])  # to be put back afterwards
+    monkeypatch.setattr(harness.verdict.judge, "__code__", harness.verdict.judge.__code__)
+    append(world, f"\n{patch}\n")
+    found = world.run()
+    assert found.verdict != "CONFORMANT"
+    assert "mine: CONFORMANT" not in found.text
+    if found.verdict is not None:
+        assert f"the kit was changed while it ran: harness.{named}" in found.reasons
+        assert "the kit was changed while it ran" in found.text
+
+
+def test_a_smaller_catalogue_gives_no_good_verdict(world, monkeypatch):
+    monkeypatch.setattr(harness.integrity, "_expected", frozenset())
+    found = world.run()  # the world itself has a catalogue of three
+    assert found.verdict == "INCOMPLETE"
+    assert "harness.session.load_catalogue" in found.reasons
+
+
+def test_changing_an_outcome_on_its_way_is_seen(world):
+    world.pytester.makepyfile(small_kit=BROKEN)
+    append(
+        world,
+        "\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_runtest_makereport(item):\n"
+        "    report = yield\n    report.outcome = 'passed'\n"
+        "    report.user_properties = [\n"
+        "        (name, str(value).replace('\"fail\"', '\"pass\"'))\n"
+        "        for name, value in report.user_properties\n    ]\n    return report\n",
+    )
+    found = world.run()
+    assert found.verdict == "INCOMPLETE"
+    assert found.rules["EXE-001"] == "undecided"
+    assert "changed on its way" in found.text
+    assert found.pytest.ret == 1
+
+
+def test_dropping_an_outcome_on_its_way_leaves_the_rule_not_run(world):
+    world.pytester.makepyfile(small_kit=BROKEN)
+    append(
+        world,
+        "\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_runtest_makereport(item):\n"
+        "    report = yield\n    report.outcome = 'passed'\n"
+        "    report.user_properties = []\n    return report\n",
+    )
+    found = world.run()
+    assert found.verdict == "INCOMPLETE"
+    assert set(found.rules.values()) == {"not-run"}
+
+
+def test_making_every_test_pass_does_not_make_the_run_pass(world):
+    world.pytester.makepyfile(small_kit=BROKEN)
+    append(
+        world,
+        "\n@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_makereport(item):\n"
+        "    report = yield\n    report.outcome = 'passed'\n    return report\n",
+    )
+    found = world.run()
+    assert (found.verdict, found.pytest.ret) == ("NON-CONFORMANT", 1)
+
+
+@pytest.mark.parametrize("option", ["-x", "--maxfail=1"])
+def test_stopping_early_leaves_the_rest_not_run(world, option):
+    world.pytester.makepyfile(small_kit=BROKEN)
+    found = world.run(option, "-p", "no:randomly")
+    assert found.verdict == "NON-CONFORMANT"
+    assert "not run" in found.reasons
+
+
+def test_running_only_what_failed_last_time_is_seen(world):
+    flag = world.pytester.path / "mended"
+    world.pytester.makepyfile(
+        small_kit=BROKEN.replace(
+            "assert 1 + 1 == 3", "import os; assert os.path.exists('mended')"
+        ).replace('assert not "lost"', "pass")
+    )
+    assert world.run("-p", "cacheprovider").verdict == "NON-CONFORMANT"
+    flag.touch()
+    found = world.run("-p", "cacheprovider", "--lf")
+    assert found.rules["EXE-001"] == "pass"
+    assert found.verdict == "INCOMPLETE"
+
+
+def test_collecting_alone_says_nothing(world):
+    found = world.run("--collect-only")
+    assert found.verdict in (None, "INCOMPLETE")
+    assert "CONFORMANT  3" not in found.text
+
+
+def test_a_capability_that_is_neither_declared_nor_lacking_leaves_the_verdict_open(world):
+    from tests.harness.conftest import make_rule
+
+    world.catalogue["EXE-001"] = make_rule("EXE-001", requires=("PRIORITY",))
+    world.declare(
+        "{'supports': {Capability.VIRTUAL_TIME}, "
+        "'lacks': {c: 'no' for c in Capability if c not in ('priority', 'virtual_time')}}"
+    )
+    found = world.run()
+    assert found.verdict == "INCOMPLETE"
+    assert found.rules["EXE-001"] == "not-run"
+
+
+def test_a_lack_that_is_none_is_found_out(world):
+    world.declare("{'supports': (), 'lacks': {c: 'no' for c in Capability}}")
+    found = world.run()
+    assert found.verdict == "NON-CONFORMANT"
+    assert "declared to lack" in found.text
+
+
+def test_two_runtimes_of_one_name_are_an_error(world):
+    world.pytester.makeconftest("""
+        from tests.harness.conftest import HONEST, make_local
+        from harness import RuntimeUnderTest
+        import pytest
+
+        def pytest_am2z_runtimes():
+            return [RuntimeUnderTest("mine", make_local, **HONEST) for _ in range(2)]
+    """)
+    found = world.run()
+    assert found.report is None
+    assert "two runtimes named 'mine'" in found.text
+
+
+def test_a_worker_process_that_dies_with_a_rule_leaves_it_undecided(pytester):
+    pytester.makeconftest("""
+        import os
+        from contextlib import asynccontextmanager
+        from am2z import LocalRuntime
+        from harness import RuntimeUnderTest
+        from tests.harness.conftest import HONEST
+
+        @asynccontextmanager
+        async def make(env):
+            os._exit(3)
+            yield
+
+        def pytest_am2z_runtimes():
+            return [RuntimeUnderTest("mine", make, **HONEST)]
+    """)
+    pytester.makepyfile(test_it="from harness.conformance.registration import *")
+    found = pytester.runpytest_subprocess(
+        "-p", "harness.plugin", "-p", "xdist", "-n", "1", "--max-worker-restart=0",
+        "--am2z-report=report", "-k", "REG-001 or REG-002", timeout=60,
+    )  # fmt: skip
+    assert found.ret != 0
+    written = pytester.path / "report" / "report.json"
+    if written.exists():
+        [runtime] = json.loads(written.read_text())["runtimes"].values() or [{"verdict": "none"}]
+        assert runtime["verdict"] != "CONFORMANT"
+    assert "mine: CONFORMANT" not in found.stdout.str()
