@@ -15,6 +15,7 @@ IN_EACH_SHARD = {
     "EXE-041": "an execution id is compared with those of the shard of its session",
     "EXE-048": "who comes first is known in each shard",
     "RES-006": "each shard has its part of max_queue_size",
+    "SES-020": "its programs ask for EXE-041",
     "ERR-020": "asks for RES-006",
 }
 
