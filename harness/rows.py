@@ -44,8 +44,8 @@ def row(report: pytest.TestReport, rule_id: str, kit: Kit | None, runtime: str) 
 
 
 def outcome_of(text: str) -> Outcome:
-    """The outcome that ``row`` wrote down."""
-    return msgspec.json.decode(text, type=Outcome)
+    """The outcome that ``row`` wrote down, with or without a signature before it."""
+    return msgspec.json.decode(text[text.index("{") :], type=Outcome)
 
 
 def tampered(outcome: Outcome) -> Outcome:
