@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -21,7 +22,8 @@ from am2z.queue.inbox import Inbox, Pending
 from am2z.queue.maintenance import Maintenance
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, network_errors
 from am2z.queue.payload import Job
-from am2z.queue.protocol import Parent
+from am2z.queue.protocol import Parent, Submission
+from am2z.queue.sender import Sender
 from am2z.queue.stream import EventReader
 from am2z.queue.wire import CancelAnswer, EnqueueAnswer, Enqueued
 from am2z.registry import Registry
@@ -48,6 +50,7 @@ class Dispatch:
     def __init__(
         self,
         node: Node,
+        sender: Sender,
         inbox: Inbox,
         events: EventReader,
         registry: Registry,
@@ -59,6 +62,7 @@ class Dispatch:
     ) -> None:
         self.admission = admission
         self._node = node
+        self._sender = sender
         self._inbox = inbox
         self._events = events
         self._registry = registry
@@ -97,7 +101,7 @@ class Dispatch:
         if self._is_closed:
             handle.refuse(runtime_stopped(request.name))
             return handle
-        job = Job(type_name(type(request.state)), request.data, request.session_id, depth, budget)
+        job = self._job(request, depth, budget)
         try:
             if depth == 0:
                 self._resources.check_process()
@@ -140,26 +144,74 @@ class Dispatch:
         """Take nothing more: whoever is answered from now on would never hear of the end."""
         self._is_closed = True
 
+    async def submit_many(self, requests: Sequence[Request[StateT]]) -> list[QueueHandle[StateT]]:
+        """Enqueue for a caller who wants many at once; their ids are new."""
+        await self._events.ready()
+        handles = []
+        for request in requests:
+            pending = self._inbox.expect(
+                request.execution_id, request.name, is_transient=False, is_child=False
+            )
+            handles.append(QueueHandle(request, self._node, self._inbox, self._events, pending))
+        if self._is_closed:
+            for handle, request in zip(handles, requests, strict=True):
+                handle.refuse(runtime_stopped(request.name))
+            return handles
+        try:
+            self._resources.check_process()
+            submissions = [self._submission(request, self._job(request)) for request in requests]
+            with network_errors(self._node.client.safe_url):
+                answers = await self._sender.enqueue_all(submissions)
+        except AM2ZError as error:
+            for handle in handles:
+                handle.refuse(error)
+            return handles
+        except trio.Cancelled:
+            await self._withdraw_all(handles)
+            raise
+        for handle, request, enqueued in zip(handles, requests, answers, strict=True):
+            if refused := self._refusal(request, enqueued.answer, enqueued.waiting):
+                handle.refuse(refused)
+            else:
+                self._accept(request, handle.pending, enqueued)
+        return handles
+
+    async def _withdraw_all(self, handles: Sequence[QueueHandle[Any]]) -> None:
+        """The caller is gone; some of these may have been accepted just now."""
+        with trio.CancelScope(shield=True):  # each is bounded by itself
+            async with trio.open_nursery() as nursery:
+                for handle in handles:
+                    nursery.start_soon(handle.abandon)
+
+    def _job(self, request: Request[Any], depth: int = 0, budget: float | None = None) -> Job:
+        name = type_name(type(request.state))
+        return Job(name, request.data, request.session_id, depth, budget)
+
+    def _submission(
+        self, request: Request[Any], job: Job, parent: Parent | None = None
+    ) -> Submission:
+        when = request.when or AT_ONCE
+        return Submission(
+            request.execution_id,
+            request.name,
+            job.encode(),
+            session_id=request.session_id if request.is_named else None,
+            delay=when.delay,
+            at=when.at,
+            max_deliveries=self._node.config.max_deliveries,
+            reply_to=self._node.runtime_id,
+            need_served=self._registry.find(request.name) is None,
+            parent=parent,
+            max_queue=self._most_waiting if parent is None else 0,
+        )
+
     async def _send(self, request: Request[Any], job: Job, parent: Parent | None) -> Enqueued:
-        node, when = self._node, request.when or AT_ONCE
-        is_ours = self._registry.find(request.name) is not None
-        with network_errors(node.client.safe_url):
-            if not is_ours and self._maintenance.has_withdrawn:
+        submission = self._submission(request, job, parent)
+        with network_errors(self._node.client.safe_url):
+            if submission.need_served and self._maintenance.has_withdrawn:
                 await self._maintenance.announce()  # or our own word would deceive us
             while True:
-                enqueued = await node.protocol.enqueue(
-                    request.execution_id,
-                    request.name,
-                    job.encode(),
-                    session_id=request.session_id if request.is_named else None,
-                    delay=when.delay,
-                    at=when.at,
-                    max_deliveries=node.config.max_deliveries,
-                    reply_to=node.runtime_id,
-                    max_queue=self._most_waiting if parent is None else 0,
-                    need_served=not is_ours,
-                    parent=parent,
-                )
+                enqueued = await self._sender.enqueue(submission)
                 is_unserved = enqueued.answer is EnqueueAnswer.UNSERVED
                 if not is_unserved or trio.current_time() >= self._settled_at:
                     return enqueued

@@ -39,7 +39,7 @@ class QueueHandle(Generic[StateT]):
         self._node = node
         self._inbox = inbox
         self._events = events
-        self._pending = pending
+        self.pending = pending
         self._result: ProcessorResult[StateT] | None = None
         self._progress = 0.0
 
@@ -50,7 +50,7 @@ class QueueHandle(Generic[StateT]):
 
     async def result(self) -> ProcessorResult[StateT]:
         """See ``ExecutionHandle.result``."""
-        ended = await self._pending.wait()
+        ended = await self.pending.wait()
         if self._result is None:
             self._result = self._read(ended)
         if isinstance(ended, Finished):
@@ -70,10 +70,10 @@ class QueueHandle(Generic[StateT]):
 
     async def cancel(self) -> None:
         """See ``ExecutionHandle.cancel``."""
-        if self._pending.finished is None:
+        if self.pending.finished is None:
             with network_errors(self._node.client.safe_url):
                 await self._node.protocol.cancel(self.execution_id)
-        await self._pending.wait()
+        await self.pending.wait()
 
     async def abandon(self) -> None:
         """The caller is gone: end the execution if that is quickly done, and wait for nothing."""
@@ -82,12 +82,12 @@ class QueueHandle(Generic[StateT]):
 
     def detach(self) -> None:
         """Nobody waits here any more; the execution goes on."""
-        self._inbox.forget(self._pending)
+        self._inbox.forget(self.pending)
 
     def refuse(self, error: AM2ZError) -> None:
         """The execution was never accepted."""
-        self._inbox.forget(self._pending)
-        self._pending.resolve(error)
+        self._inbox.forget(self.pending)
+        self.pending.resolve(error)
 
     def _read(self, ended: Finished | BaseException) -> ProcessorResult[StateT]:
         request = self._request

@@ -25,6 +25,8 @@ _log = logging.getLogger("am2z.replies")
 BLOCK = 2.0
 """Seconds for which one read waits for messages."""
 BATCH = 200
+FEW = 2
+"""With so many who wait, what else has come is not asked for in one piece."""
 SWEEP = 2.0
 """How often those who have waited for that long are looked up, in seconds."""
 
@@ -133,7 +135,9 @@ class Inbox:
                 while messages:
                     for message in messages:
                         await self._take(message)
-                    rest = await self._node.client.call("LPOP", key, BATCH)
+                    # A lone caller's answer is the only one; asking for more would cost as much.
+                    more = len(messages) == BATCH or len(self._pending) > FEW
+                    rest = await self._node.client.call("LPOP", key, BATCH) if more else None
                     messages = rest or []
             except RECOVERABLE as error:
                 _log.warning("the inbox could not be read: %s", error)

@@ -79,6 +79,7 @@ class Submission(NamedTuple):
     reply_to: str | None = None
     need_served: bool = False
     parent: Parent | None = None
+    max_queue: int = 0
 
     def args(self) -> tuple[Arg, ...]:
         """The arguments that the script takes for it."""
@@ -90,6 +91,7 @@ class Submission(NamedTuple):
             self.payload,
             ms(self.delay) if self.at is None else f"@{ms(self.at)}",
             self.max_deliveries,
+            self.max_queue,
             "" if self.reply_to is None else encode(self.reply_to),
             int(self.need_served),
             *(("", "", "") if parent is None else (encode(parent.id), *parent[1:])),
@@ -163,15 +165,13 @@ class Protocol(Upkeep):
         """
         submission = Submission(
             execution_id, processor, payload, session_id, delay, at, max_deliveries, reply_to,
-            need_served, parent,
+            need_served, parent, max_queue,
         )  # fmt: skip
-        return (await self.enqueue_many([submission], max_queue=max_queue))[0]
+        return (await self.enqueue_many([submission]))[0]
 
-    async def enqueue_many(
-        self, submissions: Sequence[Submission], *, max_queue: int = 0
-    ) -> list[Enqueued]:
+    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[Enqueued]:
         """Accept several executions in one step; the answers in order. See ``enqueue``."""
-        args: list[Arg] = [max_queue]
+        args: list[Arg] = []
         for submission in submissions:
             args += submission.args()
         reply = await self._run("enqueue", *args, idempotent=True)

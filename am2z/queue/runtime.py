@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import trio
 
+from am2z.admission import Request
 from am2z.base import BaseRuntime
 from am2z.capabilities import Capability
 from am2z.clock import wall_clock
@@ -24,7 +25,7 @@ from am2z.queue.dead import QueueDeadLetters
 from am2z.queue.handle import QueueHandle
 from am2z.queue.keys import Keys
 from am2z.queue.node import FAREWELL, RECOVERABLE, network_errors
-from am2z.queue.shard import Common, open_shard
+from am2z.queue.shard import Common, Shard, open_shard
 from am2z.queue.shards import Shards
 from am2z.queue.state import RedisStateManager
 from am2z.queue.stream import pack_event
@@ -148,6 +149,32 @@ class QueueRuntime(BaseRuntime):
         )
         shard = self._running.of(request.session_id)
         return await shard.dispatch.submit(request, is_transient=False)
+
+    async def submit_many(
+        self,
+        processor: ProcessorRef[StateT],
+        states: Iterable[StateT],
+        session_id: str | None = None,
+    ) -> list[QueueHandle[StateT]]:
+        """See ``RuntimeMixin.submit_many``. Many go to Redis in one exchange."""
+        self._require_started()
+        requests = [self._admission.admit(processor, state, session_id) for state in states]
+        shards = self._running
+        if len(shards) == 1 or session_id is not None:
+            return await shards.of(session_id or "").dispatch.submit_many(requests)
+        places: dict[Shard, list[Request[StateT]]] = {}
+        for request in requests:
+            places.setdefault(shards.of(request.session_id), []).append(request)
+        found: dict[str, QueueHandle[StateT]] = {}
+
+        async def submit(shard: Shard, mine: list[Request[StateT]]) -> None:
+            for handle in await shard.dispatch.submit_many(mine):
+                found[handle.execution_id] = handle
+
+        async with trio.open_nursery() as nursery:
+            for shard, mine in places.items():
+                nursery.start_soon(submit, shard, mine)
+        return [found[request.execution_id] for request in requests]
 
     @property
     def _running(self) -> Shards:

@@ -27,6 +27,7 @@ from am2z.queue.maintenance import Maintenance
 from am2z.queue.node import FAREWELL, RECOVERABLE, Node, network_errors
 from am2z.queue.outbox import Outbox
 from am2z.queue.protocol import Protocol
+from am2z.queue.sender import Sender
 from am2z.queue.stream import EventReader
 from am2z.queue.worker import Worker
 from am2z.registry import Registry
@@ -71,8 +72,10 @@ class Shard:
         self.events = EventReader(node, common.bus)
         self.outbox = Outbox(node, nursery)
         self.maintenance = Maintenance(node, registry, serves=common.slots is not None)
+        self.sender = Sender(node)
         self.dispatch = Dispatch(
             node,
+            self.sender,
             self.inbox,
             self.events,
             registry,
@@ -109,6 +112,7 @@ class Shard:
     async def at_work(self, nursery: trio.Nursery) -> AsyncIterator[None]:
         """Every part does its work, for as long as the block runs; ``nursery`` is of the shard."""
         for loop in (
+            self.sender.run,
             self.inbox.run,
             self.inbox.sweep,
             self.events.run,

@@ -101,6 +101,14 @@ class Connection:
     @trio.lowlevel.enable_ki_protection  # an interrupt in between would shift every later reply
     def submit(self, data: bytes, waiter: Waiter) -> None:
         """Queue a packed command; its reply will settle ``waiter``. Only while ``is_open``."""
+        # A lone command goes out at once: waking the writer would cost it a round of the scheduler.
+        # Where others are under way it joins those that are sent in one piece.
+        if not self._fifo and self._writer is not None:
+            sent = self._wire.send_now(data)
+            if sent == len(data):
+                self._fifo.append(waiter)
+                return
+            data = data[sent:]
         self._fifo.append(waiter)
         self._outbox.append(data)
         self._outbox_bytes += len(data)

@@ -131,6 +131,9 @@ class FakeWire:
         self._is_closed = False
         self.client_id: int = self.run([b"CLIENT", b"ID"])
 
+    def send_now(self, data: bytes) -> int:  # noqa: ARG002 - it lets others run first
+        return 0
+
     async def send(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         if self._is_closed:

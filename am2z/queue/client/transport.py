@@ -39,6 +39,12 @@ class Wire(Protocol):
     progress: int
     """Grows while a large reply comes in, or a large command goes out, piece by piece."""
 
+    def send_now(self, data: bytes) -> int:
+        """Send as much as can be sent without waiting, perhaps nothing; how many bytes it was.
+
+        Raises nothing: whatever is wrong with the wire, ``send`` will meet it.
+        """
+
     async def send(self, data: bytes) -> None:
         """Send packed commands. Raises one of ``WIRE_ERRORS``."""
 
@@ -68,6 +74,12 @@ class SocketWire:
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
         self._reader = new_reader()
+
+    def send_now(self, data: bytes) -> int:
+        try:
+            return self._socket.send(data)
+        except OSError:  # BlockingIOError is one
+            return 0
 
     async def send(self, data: bytes) -> None:
         try:
@@ -119,6 +131,9 @@ class TlsWire:
         self._stream = stream
         self._raw = stream.transport_stream.socket
         self._reader = new_reader()
+
+    def send_now(self, data: bytes) -> int:  # noqa: ARG002 - TLS cannot
+        return 0
 
     async def send(self, data: bytes) -> None:
         await self._stream.send_all(data)

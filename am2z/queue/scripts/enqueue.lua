@@ -1,8 +1,8 @@
 -- Accepts executions, each once for its id: a repeat registers one more waiter and changes nothing else.
 -- KEYS  prefix
--- ARGV  max_queue {execution} …, an execution being
---       id processor group payload delay_ms (or @ms, a time of the server's clock) max_deliveries reply_to
---       need_served parent parent_fence call_hash
+-- ARGV  {execution} …, an execution being
+--       id processor group payload delay_ms (or @ms, a time of the server's clock) max_deliveries max_queue
+--       reply_to need_served parent parent_fence call_hash
 -- Answers for each {'ok', waiting} · {'exists'} · {'finished', entry} · {'stopped'} · {'full', waiting}
 --       · {'unserved'} · {'orphan'} (the parent does not run under that fence) · {'mismatch'} (the id is
 --       known, with another processor, session or call_hash)
@@ -10,7 +10,7 @@
 --@include time
 --@include count
 --@include queue
-local max_queue, now = tonumber(ARGV[1]), nil
+local now
 local waiting, woken = {}, {}  -- of each processor: how many wait, and for how many a worker is woken
 local lists, order, sessions, fresh = {}, {}, {}, {}
 
@@ -33,7 +33,7 @@ local function look_at(group)
   return session
 end
 
-local function accept(id, proc, group, payload, delay, deliveries, reply_to, need_served, parent,
+local function accept(id, proc, group, payload, delay, deliveries, most, reply_to, need_served, parent,
                       parent_fence, hash)
   local key = P .. 'j:' .. id
   local caller
@@ -70,7 +70,7 @@ local function accept(id, proc, group, payload, delay, deliveries, reply_to, nee
     return {'unserved'}
   end
   local n = known_waiting(proc)
-  if max_queue > 0 and n >= max_queue then return {'full', n} end
+  if most ~= '0' and n >= tonumber(most) then return {'full', n} end
 
   if session and not session[2] then
     --@include event
@@ -118,8 +118,8 @@ local function accept(id, proc, group, payload, delay, deliveries, reply_to, nee
 end
 
 local answers = {}
-for i = 2, #ARGV, 11 do
-  answers[#answers + 1] = accept(unpack(ARGV, i, i + 10))
+for i = 1, #ARGV, 12 do
+  answers[#answers + 1] = accept(unpack(ARGV, i, i + 11))
 end
 for _, list in ipairs(order) do
   local entry = lists[list]

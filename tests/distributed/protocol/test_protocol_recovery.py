@@ -85,7 +85,7 @@ def test_nine_thousand_expired_leases_are_reclaimed(driver: Driver) -> None:
     pipe = driver.raw.pipeline(transaction=False)
     sha = driver.raw.script_load(driver.protocol._scripts["enqueue"].text)
     for n in range(9_000):
-        args = (0, f"a{n}", "p", f"s{n % 7}", "x", 0, 3, "", 0, "", "", "")
+        args = (f"a{n}", "p", f"s{n % 7}", "x", 0, 3, 0, "", 0, "", "", "")
         pipe.evalsha(sha, 1, driver.keys.prefix, *args)
     pipe.execute()
     taken = 0

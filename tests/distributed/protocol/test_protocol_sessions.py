@@ -133,7 +133,7 @@ def test_a_long_queue_of_a_session_is_stopped_in_linear_time(driver: Driver) -> 
     pipe = driver.raw.pipeline(transaction=False)
     sha = driver.raw.script_load(driver.protocol._scripts["enqueue"].text)
     for n in range(10_000):
-        args = (0, f"a{n}", "p", "A", "x", 0, 3, "me", 0, "", "", "")
+        args = (f"a{n}", "p", "A", "x", 0, 3, 0, "me", 0, "", "", "")
         pipe.evalsha(sha, 1, driver.keys.prefix, *args)
     pipe.execute()
     driver.raw.config_resetstat()
