@@ -27,7 +27,7 @@ from am2z.queue.node import FAREWELL, RECOVERABLE, network_errors
 from am2z.queue.shard import Common, open_shard
 from am2z.queue.shards import Shards
 from am2z.queue.state import RedisStateManager
-from am2z.queue.stream import pack_event
+from am2z.queue.stream import Heard, pack_event
 from am2z.resources import ResourceLimits
 from am2z.result import ProcessorResult
 from am2z.runtime import ProcessorRef
@@ -90,6 +90,7 @@ class QueueRuntime(BaseRuntime):
         self._places = [(urls[i % len(urls)], Keys(namespace, i)) for i in range(number)]
         self._credential_provider = credential_provider
         self._role = role
+        self._heard = Heard()
         self._store = RedisStateManager(
             max_bytes=self.config.max_payload_bytes, ttl=self.config.state_ttl
         )
@@ -161,13 +162,16 @@ class QueueRuntime(BaseRuntime):
     @asynccontextmanager
     async def _engine(self) -> AsyncIterator[None]:
         does_work = self._role != "client"
+        runtime_id = new_id()
+        self._heard.lives.append(runtime_id)
         common = Common(
-            runtime_id=new_id(),
+            runtime_id=runtime_id,
             config=self.config,
             limits=self.limits,
             registry=self._registry,
             admission=self._admission,
             bus=self._bus,
+            heard=self._heard,
             resources=self.resources,
             slots=Slots(self.config.concurrency) if does_work else None,
             emitter=self,
