@@ -62,8 +62,8 @@ def _renamed(program: Program) -> Iterator[Program]:
     for field, order in (("session", SESSIONS), ("label", LABELS), ("lock", LOCKS)):
         for op in program.ops:
             now = getattr(op, field)
-            if now in order:
-                names[field].setdefault(now, order[len(names[field])])
+            if now in order and now not in names[field]:
+                names[field][now] = order[len(names[field])]
     renamed = [
         Op(
             op.verb,
