@@ -133,6 +133,8 @@ def roughly(milliseconds: float) -> int:
 
 def lives(t: Transcript) -> None:
     """Executions from their beginning to their end."""
+    t.layout(2)
+    t.layout(3)
     t.presence("wk", ["p", "q"], 10.0)
     t.enqueue("a", "p", b"in", session_id="A", reply_to="me", need_served=True, max_queue=2)
     t.enqueue("a", "p", b"in", session_id="A", reply_to="me")
