@@ -539,7 +539,9 @@ async def test_processor_counts_as_served_right_after_redis_came_back_empty(make
                 admin.flushall()
                 admin.client_kill_filter(_type="normal", skipme=True)
             with trio.fail_after(10):
-                await wait_until(lambda: client._shards[0].dispatch._settled_at > trio.current_time())
+                await wait_until(
+                    lambda: client._shards[0].dispatch._settled_at > trio.current_time()
+                )
                 assert (await client.execute("one", Work())).success
         unknown = await client.execute("unknown", Work())
         assert isinstance(unknown.error, ProcessorNotFoundError)
