@@ -94,7 +94,8 @@ class QueueRuntime(BaseRuntime):
         self._store = RedisStateManager(
             max_bytes=self.config.max_payload_bytes, ttl=self.config.state_ttl
         )
-        if any(parse_url(url).identified_by(credential_provider).is_fake for url in urls):
+        targets = [parse_url(url).identified_by(credential_provider) for url in urls]
+        if any(target.is_fake for target in targets):
             self.capabilities = self.capabilities - {Capability.DURABLE}  # it dies with the process
         if number > 1:
             self.capabilities = self.capabilities - {Capability.PRIORITY}  # it holds in each shard
