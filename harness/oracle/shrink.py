@@ -126,4 +126,4 @@ def _simpler_steps(step: Step) -> Iterator[Step]:
     elif step.verb == "add" and step.number > _LEAST:
         yield replace(step, number=_LEAST)
     elif step.verb == "fail" and step.number:
-        yield replace(step, number=0)
+        yield from (replace(step, number=number) for number in (0, 2) if number < step.number)
