@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from datetime import datetime
 
 import msgspec
 import trio
 
+from am2z.cli.servers import add_server_options, servers_of
 from am2z.codec import decode_mapping
 from am2z.dead import DeadLetter, DeadLetters
 from am2z.errors import AM2ZError, NetworkError
@@ -27,8 +27,6 @@ EXAMPLES = """
   am2z dead drop u5hcx2gq4kq7zfzb
 """
 
-DEFAULT_URL = "redis://localhost:6379/0"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the actions and options."""
@@ -42,12 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--limit", type=int, default=100, help="list at most so many (default: 100)"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument(
-        "--redis",
-        metavar="URL",
-        default=os.environ.get("REDIS_URL", DEFAULT_URL),
-        help=f"the server (default: REDIS_URL, else {DEFAULT_URL})",
-    )
+    add_server_options(parser)
     parser.add_argument("--namespace", default="am2z", help="the namespace (default: am2z)")
 
 
@@ -68,7 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
 async def _run(arguments: argparse.Namespace) -> int:
     from am2z.queue import QueueRuntime  # noqa: PLC0415 - brings redis, which other commands spare
 
-    runtime = QueueRuntime(arguments.redis, namespace=arguments.namespace, role="client")
+    servers = servers_of(arguments)
+    runtime = QueueRuntime(
+        servers.urls, namespace=arguments.namespace, role="client", shards=servers.shards
+    )
     async with runtime:
         if arguments.action == "list":
             letters = await runtime.dead.list(arguments.processor, limit=arguments.limit)

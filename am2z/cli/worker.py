@@ -13,6 +13,7 @@ from typing import Any
 import trio
 
 import am2z
+from am2z.cli.servers import add_server_options, servers_of
 from am2z.cli.target import load_processors
 from am2z.config import RuntimeConfig
 from am2z.errors import AM2ZError
@@ -27,6 +28,8 @@ EXAMPLES = """
   am2z worker shop.orders:price           one processor
   am2z worker shop.orders                 every processor in that module
   am2z worker shop.orders --redis redis://db.example:6379/0 --namespace shop --processes 4
+  am2z worker shop.orders --redis redis://one.example --redis redis://two.example
+                                          on two servers, each with a part of the sessions
 
 Modules of the current folder are found. Start as many workers as you like, on as many machines:
 each takes what it knows, and callers find them through Redis.
@@ -42,7 +45,6 @@ exit status:
   130 interrupted
 """
 
-DEFAULT_URL = "redis://localhost:6379/0"
 _DEFAULTS = RuntimeConfig()
 
 
@@ -53,12 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TARGET",
         help="module:attribute (a processor, or an iterable of them), or a module with processors",
     )
-    parser.add_argument(
-        "--redis",
-        metavar="URL",
-        help=f"the server (default: REDIS_URL, else {DEFAULT_URL}); a password is safer in "
-        "REDIS_URL, for command lines everybody may read",
-    )
+    add_server_options(parser)
     parser.add_argument(
         "--namespace", metavar="NS", default="am2z", help="the namespace (default: am2z)"
     )
@@ -129,7 +126,7 @@ class _Worker:
     def __init__(self, arguments: argparse.Namespace, processors: list[Processor[Any]]) -> None:
         from am2z.queue import QueueRuntime  # noqa: PLC0415 - brings redis, which others spare
 
-        self._url = url = arguments.redis or os.environ.get("REDIS_URL") or DEFAULT_URL
+        self._servers = servers = servers_of(arguments)
         config = RuntimeConfig(
             concurrency=arguments.concurrency,
             lease=arguments.lease,
@@ -138,7 +135,11 @@ class _Worker:
         self._arguments = arguments
         # A parent makes one too and never enters it: so a mistake is told once, and at once.
         self._runtime = QueueRuntime(
-            url, namespace=arguments.namespace, role="worker", config=config
+            servers.urls,
+            namespace=arguments.namespace,
+            role="worker",
+            config=config,
+            shards=servers.shards,
         ).register(*processors)
 
     async def run(self) -> int:
@@ -161,8 +162,7 @@ class _Worker:
             _log()
             return await serve(self._runtime, lambda: say(f"{self._banner()}\n{self._is_ready()}"))
         say(self._banner())
-        # The URL holds the password, and command lines everybody may read: not so environments.
-        surroundings = {**os.environ, "REDIS_URL": self._url}
+        surroundings = {**os.environ, **self._servers.environment}
         return await supervise(
             self._command(), self._arguments.processes, self._arguments.grace, surroundings
         )
@@ -177,15 +177,15 @@ class _Worker:
             "grace": given.grace,
         }
         words = [sys.executable, "-m", "am2z", NAME, given.target]
+        if given.shards is not None:
+            options["shards"] = given.shards
         words += [f"--{name}={value}" for name, value in options.items()]
         return [*words, "--supervised"]
 
     def _banner(self) -> str:
-        from am2z.queue.client import parse_url  # noqa: PLC0415 - the same
-
         config, names = self._runtime.config, self._runtime.list_processors()
         rows = [
-            ("redis", parse_url(self._url).safe_url),
+            ("redis", self._servers.shown),
             ("namespace", self._arguments.namespace),
             ("processors", ", ".join(names)),
             ("at once", f"{config.concurrency} executions"),

@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 MOST_AT_ONCE = 1000
-"""The most executions that one claim may ask for: Lua cannot pass many more arguments at once."""
+"""The most executions of one exchange: Lua cannot pass many more arguments at once."""
 
 
 class Parent(NamedTuple):
@@ -170,7 +170,9 @@ class Protocol(Upkeep):
         return (await self.enqueue_many([submission]))[0]
 
     async def enqueue_many(self, submissions: Sequence[Submission]) -> list[Enqueued]:
-        """Accept several executions in one step; the answers in order. See ``enqueue``."""
+        """Accept several executions in one step, at most 1,000; the answers in order."""
+        if len(submissions) > MOST_AT_ONCE:
+            raise ValueError(f"{len(submissions)} at once; hand over at most {MOST_AT_ONCE}")
         args: list[Arg] = []
         for submission in submissions:
             args += submission.args()

@@ -28,7 +28,7 @@ from am2z.queue.node import FAREWELL, RECOVERABLE, network_errors
 from am2z.queue.shard import Common, Shard, open_shard
 from am2z.queue.shards import Shards
 from am2z.queue.state import RedisStateManager
-from am2z.queue.stream import pack_event
+from am2z.queue.stream import Heard, pack_event
 from am2z.resources import ResourceLimits
 from am2z.result import ProcessorResult
 from am2z.runtime import ProcessorRef
@@ -91,10 +91,12 @@ class QueueRuntime(BaseRuntime):
         self._places = [(urls[i % len(urls)], Keys(namespace, i)) for i in range(number)]
         self._credential_provider = credential_provider
         self._role = role
+        self._heard = Heard()
         self._store = RedisStateManager(
             max_bytes=self.config.max_payload_bytes, ttl=self.config.state_ttl
         )
-        if any(parse_url(url).identified_by(credential_provider).is_fake for url in urls):
+        targets = [parse_url(url).identified_by(credential_provider) for url in urls]
+        if any(target.is_fake for target in targets):
             self.capabilities = self.capabilities - {Capability.DURABLE}  # it dies with the process
         if number > 1:
             self.capabilities = self.capabilities - {Capability.PRIORITY}  # it holds in each shard
@@ -188,13 +190,16 @@ class QueueRuntime(BaseRuntime):
     @asynccontextmanager
     async def _engine(self) -> AsyncIterator[None]:
         does_work = self._role != "client"
+        runtime_id = new_id()
+        self._heard.lives.append(runtime_id)
         common = Common(
-            runtime_id=new_id(),
+            runtime_id=runtime_id,
             config=self.config,
             limits=self.limits,
             registry=self._registry,
             admission=self._admission,
             bus=self._bus,
+            heard=self._heard,
             resources=self.resources,
             slots=Slots(self.config.concurrency) if does_work else None,
             emitter=self,

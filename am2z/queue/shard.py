@@ -28,7 +28,7 @@ from am2z.queue.node import FAREWELL, RECOVERABLE, Node, network_errors
 from am2z.queue.outbox import Outbox
 from am2z.queue.protocol import Protocol
 from am2z.queue.sender import Sender
-from am2z.queue.stream import EventReader
+from am2z.queue.stream import EventReader, Heard
 from am2z.queue.worker import Worker
 from am2z.registry import Registry
 from am2z.resources import ResourceLimits, ResourceMonitor
@@ -47,6 +47,7 @@ class Common:
     registry: Registry
     admission: Admission
     bus: EventBus
+    heard: Heard
     resources: ResourceMonitor
     slots: Slots | None
     emitter: RuntimeEmitter
@@ -69,7 +70,7 @@ class Shard:
         self.leases = Leases(node)
         self.locks = QueueLocks(node)
         self.inbox = Inbox(node, self.leases, self.locks)
-        self.events = EventReader(node, common.bus)
+        self.events = EventReader(node, common.bus, common.heard)
         self.outbox = Outbox(node, nursery)
         self.maintenance = Maintenance(node, registry, serves=common.slots is not None)
         self.sender = Sender(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from am2z.queue.payload import error_of, root_of
 from am2z.queue.wire import StreamEvent, WireError, parse_event
 from am2z.result import ExecutionMetadata
 
-__all__ = ["EventReader", "pack_event", "pack_failure"]
+__all__ = ["EventReader", "Heard", "pack_event", "pack_failure"]
 
 _log = logging.getLogger("am2z.events")
 
@@ -52,6 +53,18 @@ def pack_failure(error: AM2ZError, **data: Any) -> bytes:
     return encode_mapping({"d": data, "e": encode_error(error)})
 
 
+class Heard:
+    """What the handlers of a runtime have had, from one start of it to the next.
+
+    They stay while the reader changes, and nothing is to be told them a second time: neither what
+    the reader before handed on, nor what the life before told them itself.
+    """
+
+    def __init__(self) -> None:
+        self.positions: dict[str, tuple[int, int]] = {}
+        self.lives: deque[str] = deque(maxlen=2)
+
+
 class EventReader:
     """Reads the stream from the moment on in which somebody first listens.
 
@@ -60,9 +73,10 @@ class EventReader:
     before is left out for certain.
     """
 
-    def __init__(self, node: Node, bus: EventBus) -> None:
+    def __init__(self, node: Node, bus: EventBus, heard: Heard | None = None) -> None:
         self._node = node
         self._bus = bus
+        self._heard = Heard() if heard is None else heard
         self._wanted = trio.Event()
         self._since = 0.0
         self._known = (0, 0)
@@ -100,7 +114,8 @@ class EventReader:
         while True:
             try:
                 if not self._ready.is_set():
-                    self._position = max(self._known, await self._beginning())
+                    known = self._heard.positions.get(self._node.key("events"), (0, 0))
+                    self._position = max(known, self._known, await self._beginning())
                     self._ready.set()
                 await self._read()
             except RECOVERABLE as error:
@@ -123,6 +138,7 @@ class EventReader:
         )  # fmt: skip
         for event_id, raw in reply[0][1] if reply else ():
             self.hand_on(event_id, raw)
+            self._heard.positions[self._node.key("events")] = self._position
         self._moved.unpark_all()
 
     def hand_on(self, event_id: bytes, raw: list[bytes]) -> None:
@@ -138,7 +154,7 @@ class EventReader:
     def _translate(self, entry: StreamEvent) -> Iterator[Event]:
         """The events that one entry of the stream stands for."""
         told = decode_mapping(entry.data) if entry.data else {}
-        if told.get("o") == self._node.runtime_id:
+        if told.get("o") in (self._node.runtime_id, *self._heard.lives):
             return  # our own: its handlers have had it already
         given, failure = told.get("d"), told.get("e")
         data: dict[str, Any] = given if isinstance(given, dict) else {}

@@ -42,18 +42,20 @@ Bits = Callable[[], bool]
 EXECUTIONS = ("execute", "execute", "execute", "many", "submit", "release", "again", "stats")
 """What executions do: calls, attempts, failures, events."""
 
-LIVES = ("execute", "submit", "submit", "submit", "delay", "release", "cancel", "cancel", "stop",
-         "clean", "clean-all", "again", "stats", "restart")  # fmt: skip
+LIVES = ("submit", "submit", "submit", "submit", "delay", "delay", "release", "release", "cancel",
+         "cancel", "stop", "clean", "execute", "stats", "again", "restart")  # fmt: skip
 """What ends executions and sessions from outside."""
 
-STATES = ("execute", "set", "set-right", "set-wrong", "update", "updates", "race", "delete", "get",
-          "stop", "clean", "restart")  # fmt: skip
+STATES = ("execute", "set", "update", "set-right", "set-wrong", "updates", "race", "delete", "get",
+          "stop", "clean", "restart", "restart", "set", "update", "execute")  # fmt: skip
 """What is done to committed states."""
 
 LOCKINGS = ("lock", "lock", "unlock", "line", "lock", "restart", "unlock", "execute")
 """Who has a lock, and what becomes of it."""
 
-EVERYTHING = tuple(sorted({*EXECUTIONS, *LIVES, *STATES, *LOCKINGS}, key=list(OPERANDS).index))
+EVERYTHING = tuple(
+    sorted({*EXECUTIONS, *LIVES, *STATES, *LOCKINGS, "clean-all"}, key=list(OPERANDS).index)
+)
 """Every operation that each runtime can do."""
 
 OUTLIVING = ("execute", "reopen", "set", "reopen", "update", "submit", "again", "stop", "get",

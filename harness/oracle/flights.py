@@ -23,6 +23,7 @@ class Flight:
     op: Op
     execution_id: str
     gate: Gate
+    given: Piece
     handle: ExecutionHandle[Piece] | None = None
     result: ProcessorResult[Piece] | None = None
     is_delayed: bool = False
@@ -47,10 +48,10 @@ class Flights:
     def __getitem__(self, label: str) -> Flight:
         return self._by_label[label]
 
-    def begin(self, op: Op, execution_id: str, *, is_delayed: bool) -> Flight:
+    def begin(self, op: Op, execution_id: str, given: Piece, *, is_delayed: bool) -> Flight:
         """A new flight, whose handle is still to come."""
         gate = Gate(self.change)
-        flight = Flight(op, execution_id, gate, is_delayed=is_delayed)
+        flight = Flight(op, execution_id, gate, given, is_delayed=is_delayed)
         self._by_label[op.label] = flight
         return flight
 

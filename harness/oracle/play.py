@@ -203,7 +203,7 @@ class _Player:
         assert op.call is not None
         flight_id = f"{op.label}{self.number}"
         given = await self._given(op)
-        flight = self.flights.begin(op, flight_id, is_delayed=delay is not None)
+        flight = self.flights.begin(op, flight_id, given, is_delayed=delay is not None)
         self.gates[flight_id] = flight.gate
         try:
             flight.handle = await self.runtime.submit(
@@ -243,7 +243,7 @@ class _Player:
         assert flight.op.call is not None
         handle = await self.runtime.submit(
             flight.op.call.name,
-            piece(flight.op.call),
+            flight.given,
             _session(flight.op),
             execution_id=flight.execution_id,
         )

@@ -62,8 +62,8 @@ def _renamed(program: Program) -> Iterator[Program]:
     for field, order in (("session", SESSIONS), ("label", LABELS), ("lock", LOCKS)):
         for op in program.ops:
             now = getattr(op, field)
-            if now in order:
-                names[field].setdefault(now, order[len(names[field])])
+            if now in order and now not in names[field]:
+                names[field][now] = order[len(names[field])]
     renamed = [
         Op(
             op.verb,
@@ -126,4 +126,4 @@ def _simpler_steps(step: Step) -> Iterator[Step]:
     elif step.verb == "add" and step.number > _LEAST:
         yield replace(step, number=_LEAST)
     elif step.verb == "fail" and step.number:
-        yield replace(step, number=0)
+        yield from (replace(step, number=number) for number in (0, 2) if number < step.number)

@@ -69,9 +69,9 @@ def queue_limit_off_by_one() -> Iterator[None]:
 @contextmanager
 def refused_work_queued() -> Iterator[None]:
     """Work that a full queue refuses is in it all the same."""
-    right = "if max_queue > 0 and n >= max_queue then return {'full', n} end"
+    right = "if most ~= '0' and n >= tonumber(most) then return {'full', n} end"
     with (
-        script("enqueue", right, "local full = max_queue > 0 and n >= max_queue"),
+        script("enqueue", right, "local full = most ~= '0' and n >= tonumber(most)"),
         script("enqueue", "return {'ok', n + 1}", "return {full and 'full' or 'ok', n + 1}"),
     ):
         yield

@@ -17,10 +17,11 @@ from harness.oracle.strategy import programs
 EVERY_VERB = tuple(OPERANDS)
 
 PINNED = [
-    "race a 5; restart; set a 3; set-right b 3",
+    ("race a 5; restart; set a 3; update b 3"),
     (
-        "race a 2; get a; race a 4; set a 3; set-right b 2; race a 5; restart; restart; "
-        "execute - nobody(); set-wrong b 5"
+        "race a 2; get a; race a 4; set a 3; update b 2; race a 5; restart; restart; "
+        "execute - nobody(); execute a pair(+1 thrice(once(progress once(+1 progress "
+        "emit) &o) +1 pair(+2))?)"
     ),
 ]
 

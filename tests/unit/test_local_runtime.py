@@ -1051,3 +1051,16 @@ def test_a_mistake_in_a_call_from_a_thread_is_raised_in_the_thread() -> None:
             assert isinstance(result.error, BusinessError)
 
     trio.run(main)
+
+
+@pytest.mark.trio
+async def test_many_that_are_submitted_at_once_answer_in_order() -> None:
+    @processor
+    async def double(state: Count, ctx: Context) -> Count:
+        return state.evolve(count=2 * state.count)
+
+    async with LocalRuntime() as runtime:
+        runtime.register(double)
+        handles = await runtime.submit_many(double, [Count(count=n) for n in range(20)], "s")
+        results = [await handle.result() for handle in handles]
+    assert [result.state.count for result in results] == [2 * n for n in range(20)]

@@ -28,7 +28,8 @@ _BOUNDS = (
     (re.compile(r"'\(' \.\. "), ("",)),
     (re.compile(r"'\(0'"), ("'0'",)),
     (re.compile(r"'MAXLEN', '~', '10000', "), ("",)),
-    (re.compile(r", 'PX', ttl"), ("",)),
+    (re.compile(r", 'PX', (?:\w+|'\d+')"), ("",)),
+    (re.compile(r"'NX', "), ("",)),
     (re.compile(rf"^ *call\('(?:{_TAKING})'.*\)$"), ("",)),
 )
 

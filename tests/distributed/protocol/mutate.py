@@ -139,7 +139,8 @@ def main(*names: str, new: bool) -> None:
     chosen = [name for name in scripts if name in names or not names]
     every = [mutant for name in chosen for mutant in mutants(name, scripts[name])]
     verdicts = known(page, every) if new else {}
-    for mutant, test in tried([one for one in every if one not in verdicts], scripts):
+    todo = [mutant for mutant in every if mutant not in verdicts]
+    for mutant, test in tried(todo, scripts) if todo else ():
         verdicts[mutant] = verdict(mutant, test)
         if not test:
             print(f"{mutant.script}: {mutant.code}\n    becomes {mutant.after.strip()}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from am2z.queue.protocol import Parent, Report, Submission
 
 from .protocol_driver import Driver, check
@@ -74,7 +76,11 @@ def test_a_batch_wakes_so_many_workers_and_no_more(driver: Driver) -> None:
 
 
 def test_of_a_batch_of_ends_each_is_told_once(driver: Driver) -> None:
-    driver.enqueue_many([Submission(f"a{n}", "p", b"", reply_to="me") for n in range(1_200)])
+    many = [Submission(f"a{n}", "p", b"", reply_to="me") for n in range(1_200)]
+    with pytest.raises(ValueError, match="at most 1000"):
+        driver.enqueue_many(many)
+    driver.enqueue_many(many[:700])
+    driver.enqueue_many(many[700:])
     items = [*driver.take(total=1_000), *driver.take(total=1_000)]
     assert len(items) == 1_200
     driver.ack_many([Report(item.id, item.fence, success=True, body=b"") for item in items])

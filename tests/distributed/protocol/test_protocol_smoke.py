@@ -32,6 +32,8 @@ def test_one_execution_from_end_to_end(either: Driver) -> None:
 
 
 def test_every_other_script_answers(either: Driver) -> None:
+    assert either.layout(2) == 2
+    assert either.layout(3) == 2, "who says it first decides"
     either.presence("me", ["p", "q"], 30.0)
     assert either.add("a", session_id="A", need_served=True, reply_to="me") == "ok"
     assert either.add("b", "unknown", need_served=True) == "unserved"
@@ -77,6 +79,6 @@ def test_every_other_script_answers(either: Driver) -> None:
     check(either)
     used = {"enqueue", "claim", "heartbeat", "ack", "nack", "reclaim", "promote", "cancel", "emit"}
     used |= {"look", "stats", "stop_session", "forget_session", "expired_sessions", "state_set"}
-    used |= {"active_sessions", "presence", "leave"}
+    used |= {"active_sessions", "presence", "leave", "layout"}
     used |= {"dead_list", "dead_drop", "lock_acquire", "lock_extend", "lock_release"}
     assert used == set(library()), "a script is not in the smoke test"

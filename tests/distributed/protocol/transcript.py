@@ -133,6 +133,8 @@ def roughly(milliseconds: float) -> int:
 
 def lives(t: Transcript) -> None:
     """Executions from their beginning to their end."""
+    t.layout(2)
+    t.layout(3)
     t.presence("wk", ["p", "q"], 10.0)
     t.enqueue("a", "p", b"in", session_id="A", reply_to="me", need_served=True, max_queue=2)
     t.enqueue("a", "p", b"in", session_id="A", reply_to="me")
@@ -206,14 +208,13 @@ def batches(t: Transcript) -> None:
     """Several at once, the ends of some with the claim of others."""
     t.enqueue_many(
         [
-            Submission("m1", "p", b"in", reply_to="me"),
-            Submission("m2", "p", b"in", session_id="M"),
-            Submission("m3", "q", b"in", session_id="M", delay=1.0),
-            Submission("m1", "p", b"in", reply_to="you"),
-            Submission("m4", "p", b"in", session_id="M"),
-            Submission("m5", "p", b"in"),
+            Submission("m1", "p", b"in", max_queue=3, reply_to="me"),
+            Submission("m2", "p", b"in", max_queue=3, session_id="M"),
+            Submission("m3", "q", b"in", max_queue=3, session_id="M", delay=1.0),
+            Submission("m1", "p", b"in", max_queue=3, reply_to="you"),
+            Submission("m4", "p", b"in", max_queue=3, session_id="M"),
+            Submission("m5", "p", b"in", max_queue=3),
         ],
-        max_queue=3,
     )
     m1, m2 = t.claim("wk", [("p", 2), ("q", 2)], total=2, lease=9.0).items
     t.advance(1.0)

@@ -266,7 +266,7 @@ async def test_worker_that_stops_and_cannot_report_ends_in_order(make, own_serve
             RedisProxy(own_server.url) as proxy,
             make(stubborn, at=proxy.url, **settings) as r,
         ):
-            working = r._parts.worker
+            working = r._shards[0].worker
             await begun.wait()
             async with trio.open_nursery() as nursery:
                 proxy.pause()

@@ -175,7 +175,7 @@ async def test_stop_answers_a_caller_who_is_still_asking(make, eyes, monkeypatch
         make(one, role="client", shutdown_grace=0.05) as runtime,
     ):
         parts, results = runtime._shards[0], []
-        owner = parts.node.protocol if held_back == "enqueue" else parts.events
+        owner = parts.sender if held_back == "enqueue" else parts.events
         really, leave = getattr(owner, held_back), parts.maintenance.leave
 
         async def late(*args, **options):

@@ -489,7 +489,7 @@ async def test_killed_worker_counts_as_there_for_a_lease_and_a_second(make, work
             nursery.start_soon(call)
             while True:
                 handle = await client.submit("add", Work(), delay=100.0)
-                if handle._pending.finished is not None:
+                if handle.pending.finished is not None:
                     break
                 await handle.cancel()
                 await trio.sleep(0.01)
@@ -539,7 +539,9 @@ async def test_processor_counts_as_served_right_after_redis_came_back_empty(make
                 admin.flushall()
                 admin.client_kill_filter(_type="normal", skipme=True)
             with trio.fail_after(10):
-                await wait_until(lambda: client._parts.dispatch._settled_at > trio.current_time())
+                await wait_until(
+                    lambda: client._shards[0].dispatch._settled_at > trio.current_time()
+                )
                 assert (await client.execute("one", Work())).success
         unknown = await client.execute("unknown", Work())
         assert isinstance(unknown.error, ProcessorNotFoundError)

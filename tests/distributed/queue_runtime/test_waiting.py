@@ -143,13 +143,13 @@ async def test_request_that_is_still_on_its_way_is_not_taken_for_lost(make, eyes
     """A reconnection looks everybody up; who is not in Redis yet must be left alone."""
     async with make(one) as runtime:
         parts = runtime._shards[0]
-        enqueue = parts.node.protocol.enqueue
+        enqueue = parts.node.protocol.enqueue_many
 
         async def slow(*args, **options):
             await parts.inbox.look_up([p.execution_id for p in parts.inbox.waiting])
             return await enqueue(*args, **options)
 
-        monkeypatch.setattr(parts.node.protocol, "enqueue", slow)
+        monkeypatch.setattr(parts.node.protocol, "enqueue_many", slow)
         with trio.fail_after(2):
             assert (await runtime.execute(one, Work())).success
 

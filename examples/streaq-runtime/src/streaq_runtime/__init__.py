@@ -1,0 +1,5 @@
+"""An AM2Z runtime that hands its work to streaq."""
+
+from streaq_runtime.runtime import StreaqRuntime
+
+__all__ = ["StreaqRuntime"]

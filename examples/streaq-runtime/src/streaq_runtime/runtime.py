@@ -1,0 +1,346 @@
+"""Work goes through streaq's streams in Redis; what arrives is run by a ``LocalRuntime``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+from anyio import ClosedResourceError
+from coredis.exceptions import RedisError
+from streaq import Worker
+
+from am2z import (
+    Capability,
+    DeadLetters,
+    Delivery,
+    Event,
+    ExecutionCancelledError,
+    ExecutionHandle,
+    LocalRuntime,
+    Lock,
+    NetworkError,
+    Processor,
+    ProcessorResult,
+    QueueStats,
+    ResourceLimits,
+    RuntimeConfig,
+    RuntimeMixin,
+    RuntimeNotStartedError,
+    RuntimeStats,
+    StateManager,
+)
+from am2z.authoring import (
+    Admission,
+    EventHandler,
+    ProcessorRef,
+    Registry,
+    Request,
+    StateT,
+    id_taken,
+    refusal,
+    runtime_stopped,
+)
+from streaq_runtime.wire import dump, load, pack_request, pack_result, unpack_result, unpack_state
+
+TASK = "am2z"
+SETTLING = 2.0
+"""How long a stop waits for streaq to store what has ended, in seconds."""
+
+AT_ONCE = 100
+"""How many executions streaq hands over; how many of them run is the runtime's own affair."""
+
+
+class StreaqRuntime(RuntimeMixin):
+    """Accepts work into streaq's queue, and runs what its worker is given. ::
+
+    async with StreaqRuntime("redis://localhost:6379/0", namespace="shop") as runtime:
+        await runtime.register(price).execute(price, Order(items=["chair"]))
+    """
+
+    capabilities = frozenset({Capability.PRIORITY})
+
+    def __init__(
+        self,
+        redis_url: str,
+        namespace: str = "am2z",
+        config: RuntimeConfig | None = None,
+        limits: ResourceLimits | None = None,
+    ) -> None:
+        self.config = config or RuntimeConfig()
+        self._url, self._namespace = redis_url, namespace
+        self._inner = LocalRuntime(config=self.config, limits=limits)
+        self._registry = Registry()
+        self._admission = Admission(self._registry, self.config.max_payload_bytes)
+        self._handles: dict[str, Handle] = {}
+        self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+        self._nursery: trio.Nursery | None = None
+        self._scope = trio.CancelScope()
+        self._worker: Worker[None] | None = None
+        self.resources = self._inner.resources
+        logging.getLogger("streaq").setLevel(logging.WARNING)
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        manager = trio.open_nursery()
+        self._nursery = await manager.__aenter__()
+        self._manager = manager
+        await self._inner.__aenter__()
+        try:
+            await self.start()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._manager is not None
+        assert self._nursery is not None
+        try:
+            await self._inner.__aexit__(exc_type, exc, traceback)
+            await self._settle()
+        finally:
+            self._stop_worker()
+            self._nursery.cancel_scope.cancel()
+            await self._manager.__aexit__(None, None, None)
+            self._manager = self._nursery = None
+
+    @property
+    def is_started(self) -> bool:
+        return self._inner.is_started and self._worker is not None
+
+    async def start(self) -> None:
+        await self._inner.start()
+        if self._worker is not None:
+            return
+        assert self._nursery is not None
+        worker: Worker[None] = Worker(
+            redis_url=self._url,
+            queue_name=self._namespace,
+            concurrency=AT_ONCE,
+            serializer=dump,
+            deserializer=load,
+            handle_signals=False,
+            anyio_backend="trio",
+        )
+        ttl = timedelta(seconds=self.config.result_ttl)
+        self._task = worker.task(name=TASK, max_tries=None, ttl=ttl, silent=True)(self._run)
+        self._scope = trio.CancelScope()
+        await self._nursery.start(self._work, worker, self._scope)
+        self._worker = worker
+
+    async def _work(
+        self,
+        worker: Worker[None],
+        scope: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        try:
+            with scope:
+                await worker.run_async(task_status=task_status)
+        except* (RedisError, ClosedResourceError):
+            if not scope.cancel_called:  # cut off in the middle of a command, streaq fails aloud
+                raise
+
+    async def stop(self) -> None:
+        await self._inner.stop()
+        await self._settle()
+        self._stop_worker()
+
+    async def _settle(self) -> None:
+        """What has ended here is told to streaq, and by it to whoever waits."""
+        with trio.move_on_after(SETTLING, shield=True):
+            for handle in list(self._handles.values()):
+                if handle.inner is not None:
+                    await handle.result()
+
+    def _stop_worker(self) -> None:
+        self._worker = None
+        self._scope.cancel()
+        for handle in list(self._handles.values()):
+            handle.resolve(refusal(handle.request, runtime_stopped(handle.request.name)))
+
+    # --- processors and work
+
+    def register(self, *processors: Processor[Any]) -> Self:
+        self._inner.register(*processors)
+        self._registry.register(processors)
+        return self
+
+    def unregister(self, name: str) -> bool:
+        self._registry.unregister(name)
+        return self._inner.unregister(name)
+
+    def list_processors(self) -> list[str]:
+        return self._inner.list_processors()
+
+    async def sync_processors(self) -> None:
+        await self._inner.sync_processors()
+
+    async def submit(
+        self,
+        processor: ProcessorRef[StateT],
+        state: StateT,
+        session_id: str | None = None,
+        *,
+        execution_id: str | None = None,
+        delay: float | None = None,
+        at: datetime | float | None = None,
+    ) -> ExecutionHandle[StateT]:
+        await trio.lowlevel.checkpoint()
+        if not self.is_started or self._nursery is None:
+            raise RuntimeNotStartedError("use the runtime inside `async with runtime:`")
+        request = self._admission.admit(
+            processor, state, session_id, execution_id=execution_id, delay=delay, at=at
+        )
+        if (known := self._handles.get(request.execution_id)) is not None:
+            if (known.request.name, known.request.session_id) != (request.name, request.session_id):
+                raise id_taken(request.execution_id)
+            return known
+        handle = self._handles[request.execution_id] = Handle(self, request)
+        self._nursery.start_soon(self._follow, handle)
+        await handle.accepted.wait()
+        return handle
+
+    async def _follow(self, handle: Handle) -> None:
+        """Put an execution into the queue, and wait for its result."""
+        request = handle.request
+        task = self._task.enqueue(pack_request(request))
+        task.id = request.execution_id
+        if request.when is not None and (seconds := request.when.seconds()) > 0:
+            task.start(schedule=datetime.now(UTC) + timedelta(seconds=seconds))
+        handle.task = task
+        try:
+            await task
+            handle.accepted.set()
+            found = await task.result()
+            if found.success:
+                handle.resolve(unpack_result(found.result))
+            elif not self.is_started:
+                handle.resolve(refusal(request, runtime_stopped(request.name)))
+            else:
+                error = NetworkError(f"streaq gave up: {found.exception}")
+                handle.resolve(refusal(request, error))
+        except Exception as error:
+            handle.resolve(refusal(request, NetworkError(f"streaq failed: {error}")))
+        finally:
+            handle.resolve(refusal(request, runtime_stopped(request.name)))
+            handle.accepted.set()
+            if not request.is_chosen:
+                self._handles.pop(request.execution_id, None)
+
+    async def _run(self, packed: dict[str, Any]) -> dict[str, Any]:
+        """Streaq's task: one execution, in the runtime of this process."""
+        execution_id = packed["execution_id"]
+        inner = await self._inner.submit(
+            packed["name"],
+            unpack_state(packed["state"]),
+            packed["session_id"],
+            execution_id=execution_id,
+        )
+        if (handle := self._handles.get(execution_id)) is not None:
+            handle.inner = inner
+            if handle.is_cancelled:
+                await inner.cancel()
+        return pack_result(await inner.result())
+
+    @property
+    def dead(self) -> DeadLetters:
+        return self._inner.dead
+
+    # --- sessions, states, numbers, locks: those of this process
+
+    @property
+    def state(self) -> StateManager:
+        return self._inner.state
+
+    def lock(self, name: str, *, ttl: float = 30.0) -> AbstractAsyncContextManager[Lock]:
+        return self._inner.lock(name, ttl=ttl)
+
+    async def active_sessions(self) -> list[str]:
+        return await self._inner.active_sessions()
+
+    async def stop_session(self, session_id: str) -> None:
+        await self._inner.stop_session(session_id)
+
+    async def clean_session(self, session_id: str) -> None:
+        await self._inner.clean_session(session_id)
+
+    async def stats(self) -> RuntimeStats:
+        return await self._inner.stats()
+
+    async def queue_stats(self) -> dict[str, QueueStats]:
+        return await self._inner.queue_stats()
+
+    async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
+        return await self._inner.session_stats(session_id)
+
+    # --- events
+
+    def on(self, event_type: str, handler: EventHandler) -> None:
+        self._inner.on(event_type, handler)
+
+    def off(self, event_type: str, handler: EventHandler) -> None:
+        self._inner.off(event_type, handler)
+
+    def emit(self, event: str, data: Mapping[str, Any] | None = None) -> Delivery:
+        return self._inner.emit(event, data)
+
+    def subscribe(self, *patterns: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        return self._inner.subscribe(*patterns)
+
+
+class Handle:
+    """See ``am2z.ExecutionHandle``."""
+
+    def __init__(self, runtime: StreaqRuntime, request: Request[Any]) -> None:
+        self.request = request
+        self.accepted = trio.Event()
+        self.inner: ExecutionHandle[Any] | None = None
+        self.task: Any = None
+        self.is_cancelled = False
+        self._runtime = runtime
+        self._result: ProcessorResult[Any] | None = None
+        self._done = trio.Event()
+
+    @property
+    def execution_id(self) -> str:
+        return self.request.execution_id
+
+    def resolve(self, result: ProcessorResult[Any]) -> None:
+        """It has ended like this; the first answer counts."""
+        if self._result is None:
+            self._result = result
+            self._done.set()
+
+    async def result(self) -> ProcessorResult[Any]:
+        await self._done.wait()
+        assert self._result is not None
+        return self._result
+
+    async def progress(self) -> float:
+        await trio.lowlevel.checkpoint()
+        return await self.inner.progress() if self.inner is not None else 0.0
+
+    async def cancel(self) -> None:
+        if not self._done.is_set():
+            self.is_cancelled = True
+            if self.inner is not None:
+                await self.inner.cancel()
+            else:
+                error = ExecutionCancelledError(f"execution {self.execution_id} was cancelled")
+                self.resolve(refusal(self.request, error))
+                with suppress(RedisError, ClosedResourceError):  # best effort: it is answered
+                    await self.task.abort(timeout=0)
+        await self._done.wait()
