@@ -60,13 +60,17 @@ class BaseStateManager(ABC):
         *,
         ttl: float | None,
         expected: int | None,
+        seen: str | None = None,
         keeps_ttl: bool = False,
     ) -> int:
         """Store a record and answer its version, all in one step.
 
-        ``keeps_ttl``: the record lives as long as the one that it replaces would have.
+        ``seen``: the checksum of the record that it is to replace. A version alone does not tell
+        it: after a ``delete`` they begin at 1 again. ``keeps_ttl``: the record lives as long as
+        the one that it replaces would have.
 
-        Raises ``StateConflictError`` where the version is not ``expected`` (``None``: any will do).
+        Raises ``StateConflictError`` where the version is not ``expected``, or the checksum not
+        ``seen`` (``None``: any will do).
         """
 
     @abstractmethod
@@ -109,6 +113,7 @@ class BaseStateManager(ABC):
         ttl: float | None,
         expected: int | None,
         *,
+        seen: str | None = None,
         keeps_ttl: bool = False,
     ) -> int:
         data = encode_state(in_session(state, session_id), self._max_bytes)
@@ -120,6 +125,7 @@ class BaseStateManager(ABC):
             checksum(data),
             ttl=ttl,
             expected=expected,
+            seen=seen,
             keeps_ttl=keeps_ttl,
         )
 
@@ -139,7 +145,12 @@ class BaseStateManager(ABC):
                 raise ValidationError("state", f"the update returned a {type(new).__name__}")
             try:
                 await self._set(
-                    session_id, new, self._ttl, current.version, keeps_ttl=self._ttl is None
+                    session_id,
+                    new,
+                    self._ttl,
+                    current.version,
+                    seen=current.checksum,
+                    keeps_ttl=self._ttl is None,
                 )
             except StateConflictError:
                 # Waiting a random while, longer with each round, lets one of many through.

@@ -40,6 +40,7 @@ class LocalStateManager(BaseStateManager):
         *,
         ttl: float | None,
         expected: int | None,
+        seen: str | None = None,
         keeps_ttl: bool = False,
     ) -> int:
         """See ``BaseStateManager.write``."""
@@ -47,6 +48,8 @@ class LocalStateManager(BaseStateManager):
         current = self._peek(session_id)
         version = current.version if current is not None else 0
         if expected is not None and expected != version:
+            raise conflict(session_id, expected, version)
+        if seen is not None and (current is None or seen != current.checksum):
             raise conflict(session_id, expected, version)
         record = StateRecord(version + 1, name, data, digest)
         if keeps_ttl and current is not None:

@@ -253,18 +253,19 @@ class Dispatch:
         What was submitted stays in the queue for others; what somebody waited for is cancelled.
         """
         left = [pending for pending in self._inbox.waiting if not pending.is_child]
-        with trio.move_on_at(self._node.until(LOOK_UP)):
-            try:
+        try:
+            with trio.move_on_at(self._node.until(LOOK_UP)):
                 for pending in left:
                     if pending.is_transient:
                         pending.if_cancelled = runtime_stopped(pending.processor_name)
                         if await self._node.protocol.cancel(pending.execution_id) is _FINISHED:
                             await self._inbox.look_up([pending.execution_id])
                     self._answer(pending)
-            except RECOVERABLE as error:
-                _log.warning("waiting callers could not be looked up: %s", error)
-        for pending in self._inbox.waiting:
-            self._answer(pending)
+        except RECOVERABLE as error:
+            _log.warning("waiting callers could not be looked up: %s", error)
+        finally:  # also when the whole farewell is over: nobody is left without an answer
+            for pending in self._inbox.waiting:
+                self._answer(pending)
 
     def _answer(self, pending: Pending) -> None:
         stays = not pending.is_transient

@@ -59,13 +59,16 @@ class RedisStateManager(BaseStateManager):
         *,
         ttl: float | None,
         expected: int | None,
+        seen: str | None = None,
         keeps_ttl: bool = False,
     ) -> int:
         """See ``BaseStateManager.write``."""
         node = self._node_of(session_id)
         record = StateWrite(data, digest, name, None if keeps_ttl else ttl or 0)
         with network_errors(node.client.safe_url):
-            written, version = await node.protocol.state_set(session_id, record, expected=expected)
+            written, version = await node.protocol.state_set(
+                session_id, record, expected=expected, seen=seen
+            )
         if not written:
             raise conflict(session_id, expected, version)
         return version

@@ -187,15 +187,22 @@ class Upkeep:
         return as_int(reply) == 1
 
     async def state_set(
-        self, session_id: str, state: StateWrite, *, expected: int | None = None
+        self,
+        session_id: str,
+        state: StateWrite,
+        *,
+        expected: int | None = None,
+        seen: str | None = None,
     ) -> tuple[bool, int]:
         """Write a state if the stored version is ``expected`` (0: there is none; None: any).
 
-        Answers whether it was written, and the version that is stored now.
+        ``seen`` is the checksum that must be stored (None: any): versions begin at 1 again when a
+        state was deleted. Answers whether it was written, and the version that is stored now.
         """
         wanted = "" if expected is None else expected
         reply = as_list(
-            await self._run("state_set", encode(session_id), *state.args(), wanted), at_least=2
+            await self._run("state_set", encode(session_id), *state.args(), wanted, seen or ""),
+            at_least=2,
         )
         return as_int(reply[0]) == 1, as_int(reply[1])
 

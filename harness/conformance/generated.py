@@ -99,7 +99,7 @@ async def test_state_histories_are_linearizable(kit: Kit) -> None:
         known = 0
         for turn in range(10):
             value = 100 * client + 10 * turn
-            kinds = ("get", "set", "set-if", "set-if", "add", "add", "commit")
+            kinds = ("get", "set", "set-if", "set-if", "add", "add", "add", "commit", "delete")
             kind = kit.rng.choice(kinds)
             call, asked = _asked(runtime, kind, value, known)
             refused = {StateConflictError: "conflict", StateNotFoundError: "absent"}
@@ -134,6 +134,8 @@ def _asked(
             )
         case "add":
             return ("add", 1), _add(runtime)
+        case "delete":
+            return ("delete",), _delete(runtime)
     return ("commit", value), _commit(runtime, new)
 
 
@@ -147,6 +149,11 @@ async def _add(runtime: Runtime) -> int:
         return state.evolve(count=state.count + 1)
 
     return (await runtime.state.update("a", add)).count
+
+
+async def _delete(runtime: Runtime) -> str:
+    await runtime.state.delete("a")
+    return "done"
 
 
 async def _commit(runtime: Runtime, state: TestState) -> str:

@@ -536,3 +536,28 @@ def _add_one(state: TestState) -> TestState:
 
 async def _is_gone(runtime: Runtime) -> bool:
     return not await runtime.state.exists("s")
+
+
+@rule("STA-029")
+async def test_update_writes_only_over_the_very_state_it_read(kit: Kit) -> None:
+    async def while_another_is_set(state: TestState) -> TestState:
+        if not seen:
+            await runtime.state.delete("a")
+            await runtime.state.set("a", TestState(count=10))
+        seen.append(state.count)
+        return _add_one(state)
+
+    async def while_it_is_deleted(state: TestState) -> TestState:
+        await runtime.state.delete("a")
+        return _add_one(state)
+
+    seen: list[int] = []
+    async with kit.runtime() as runtime:
+        await runtime.state.set("a", TestState(count=1))
+        answer = await runtime.state.update("a", while_another_is_set)
+        kept = await committed(runtime, "a")
+        assert (seen, answer.count) == ([1, 10], 11)
+        assert (kept.state.count, kept.version) == (11, 2)
+        with pytest.raises(StateNotFoundError):
+            await runtime.state.update("a", while_it_is_deleted)
+        assert not await runtime.state.exists("a")

@@ -7,8 +7,9 @@ memory of G. Lowe, "Testing for linearizability" (Concurrency and Computation: P
 Experience 29(4), 2017): a set of operations that was taken before, and led to the same state, is
 not tried again. Without it the search is exponential in all but the luckiest histories.
 
-One thing is added. An operation that fits here and changes nothing (a read, a refusal) is taken at
-once, and nothing else is tried in its place: in any order that has it later it may as well be here.
+One thing is added. An operation that fits here and can never change anything (a read, a refusal) is
+taken at once, and nothing else is tried in its place: in any order that has it later it may as well
+be here. One that only changes nothing here (to delete what is not there) is no such operation.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ class Spec(Protocol):
 
     def step(self, state: Any, call: tuple[Any, ...], answer: Any) -> Hashable | None:
         """The state after an operation; ``None`` where it cannot have that answer here."""
+        ...
+
+    def is_idle(self, call: tuple[Any, ...], answer: Any) -> bool:
+        """Whether an operation with that answer changes nothing, wherever it stands."""
         ...
 
 
@@ -147,7 +152,8 @@ def linearize(history: Sequence[Operation], spec: Spec, *, limit: int = 200_000)
                             f"{limit} combinations; record a shorter history"
                         )
                     seen.add(key)
-                    stack.append((entry, state, after == state))
+                    idle = spec.is_idle(operation.call, operation.answer)
+                    stack.append((entry, state, idle))
                     state, taken = after, with_it
                     _take(entry)
                     left -= operation.returned is not None
@@ -221,7 +227,8 @@ class RegisterSpec:
 
     ``get() -> (version, value)`` (0 and ``None``: there is none), ``set(value) -> version``,
     ``set-if(value, expected) -> version`` or ``"conflict"``, ``add(n) -> value`` or ``"absent"``,
-    and ``commit(value) -> "done"`` for what an execution writes.
+    ``commit(value) -> "done"`` for what an execution writes, and ``delete() -> "done"``, after
+    which versions begin at 1 again.
     """
 
     initial: tuple[int, int | None] = (0, None)
@@ -246,11 +253,17 @@ class RegisterSpec:
                 after, right = state, "absent"
             case ("add", number):
                 after, right = (version + 1, value + number), value + number
+            case ("delete",):
+                after, right = (0, None), "done"
             case ("commit", new):
                 after, right = (version + 1, new), "done"
             case _:
                 raise AssertionError(f"a register has no operation {call!r}")
         return after if answer is UNKNOWN or answer == right else None
+
+    def is_idle(self, call: tuple[Any, ...], answer: Any) -> bool:
+        """See ``Spec.is_idle``."""
+        return call[0] == "get" or answer in ("conflict", "absent")
 
 
 @dataclass(frozen=True)
@@ -275,3 +288,7 @@ class LockSpec:
             case ("release", mine):
                 return (False, fence) if is_held and mine == fence else None
         raise AssertionError(f"a lock has no operation {call!r}")
+
+    def is_idle(self, call: tuple[Any, ...], answer: Any) -> bool:  # noqa: ARG002
+        """See ``Spec.is_idle``."""
+        return False

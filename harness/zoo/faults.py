@@ -98,7 +98,9 @@ def worker_claims_ahead() -> Iterator[None]:
     """A worker fetches work for which it has no slot yet."""
     ahead = "self._slots.free + 4"
     with (
-        edit(Worker, "_take_turn", "min(self._slots.free, MOST_AT_ONCE)", ahead),
+        edit(
+            Worker, "_take_turn", "min(ceil(self._slots.free / self._shards), MOST_AT_ONCE)", ahead
+        ),
         edit(Worker, "_wants", "self._slots.room(processor)", "self._slots.room(processor) + 4"),
     ):
         yield

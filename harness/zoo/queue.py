@@ -159,6 +159,14 @@ def redis_writes_without_comparing() -> Iterator[None]:
         yield
 
 
+@mutant("redis-compares-only-versions", rule="STA-029", base="queue")
+@contextmanager
+def redis_compares_only_versions() -> Iterator[None]:
+    """Redis writes over any state of the expected version, also over another one."""
+    with script("state_set", "if ARGV[7] ~= '' and ARGV[7] ~= now[2] then", "if false then"):
+        yield
+
+
 @mutant("redis-version-stands-still", rule="STA-013", base="queue")
 @contextmanager
 def redis_version_stands_still() -> Iterator[None]:

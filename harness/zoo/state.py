@@ -176,7 +176,16 @@ def get_then_set() -> Iterator[None]:
 @contextmanager
 def update_without_compare() -> Iterator[None]:
     """update() writes whatever happened since it read."""
-    with edit(BaseStateManager, "update", "self._ttl, current.version,", "self._ttl, None,"):
+    right = "current.version,\n                seen=current.checksum,"
+    with edit(BaseStateManager, "update", right, "None,"):
+        yield
+
+
+@mutant("update-compares-only-versions", rule="STA-029")
+@contextmanager
+def update_compares_only_versions() -> Iterator[None]:
+    """update() writes over a state that it never read, if only that has the same version."""
+    with edit(BaseStateManager, "update", "seen=current.checksum,", ""):
         yield
 
 

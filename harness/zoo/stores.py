@@ -8,7 +8,7 @@ from typing import Any
 
 from am2z.local.engine import Engine
 from am2z.local.state import LocalStateManager
-from am2z.queue.runtime import QueueRuntime
+from am2z.queue.shard import Shard
 from am2z.queue.state import RedisStateManager
 from am2z.statestore import BaseStateManager
 from harness.zoo.edit import edit
@@ -59,14 +59,15 @@ def state_cached_in_process() -> Iterator[None]:
 @contextmanager
 def stop_wipes_states() -> Iterator[None]:
     """A runtime that stops removes the states of the sessions that are there."""
-    right = QueueRuntime._say_goodbye
+    right = Shard._say_goodbye
 
-    async def say_goodbye(self: QueueRuntime, parts: Any) -> None:
-        for session_id in await parts.node.protocol.active_sessions():
-            await self.state.delete(session_id)
-        await right(self, parts)
+    async def say_goodbye(self: Shard) -> None:
+        for session_id in await self.node.protocol.active_sessions():
+            key = self.node.protocol.keys.state(session_id)
+            await self.node.client.call("DEL", key, idempotent=True)
+        await right(self)
 
-    with patch(QueueRuntime, "_say_goodbye", say_goodbye):
+    with patch(Shard, "_say_goodbye", say_goodbye):
         yield
 
 

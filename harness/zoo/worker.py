@@ -30,7 +30,7 @@ __all__ = ["HUNG", "Finding", "Order"]
 MUTANT_SCALE = 0.2
 """Time limits of rules on a mutant; those of the correct runtimes are what they are for users."""
 
-OTHERS_EFFORT = 0.25
+OTHERS_EFFORT = 0.1
 """How many of their programs the rules run for which a mutant was not made."""
 
 CPU_SECONDS, WALL_SECONDS = 6.0, 30

@@ -36,6 +36,9 @@ def test_what_happens_one_after_the_other_has_its_own_order():
         op(9, 10, "set-if", 1, 2, gives=3),
         op(11, 12, "commit", 8, gives="done"),
         op(13, 14, "get", gives=(4, 8)),
+        op(15, 16, "delete", gives="done"),
+        op(17, 18, "get", gives=(0, None)),
+        op(19, 20, "set", 3, gives=1),
     ]
     verdict = linearize(history, REGISTER)
     assert verdict.is_linearizable
@@ -56,6 +59,10 @@ def test_what_overlaps_may_have_happened_in_any_order():
                            op(4, 7, "add", 1, gives=2)]),
         ("two winners", [op(1, 4, "set-if", 1, 0, gives=1), op(2, 5, "set-if", 2, 0, gives=1)]),
         ("a needless conflict", [op(1, 2, "set-if", 1, 0, gives="conflict")]),
+        ("an update of a state that was deleted", [
+            op(1, 2, "set", 1, gives=1), op(3, 10, "add", 1, gives=2), op(4, 5, "delete",
+            gives="done"), op(6, 7, "set", 9, gives=1), op(8, 9, "get", gives=(1, 9)),
+            op(11, 12, "get", gives=(2, 2))]),
         ("a version left out", [op(1, 2, "set", 1, gives=2)]),
         ("a write undone", [op(1, 2, "set", 1, gives=1), op(3, 8, "set", 2, gives=2),
                             op(4, 5, "get", gives=(2, 2)), op(6, 7, "get", gives=(1, 1))]),
@@ -70,6 +77,13 @@ def test_what_has_no_answer_may_have_happened_or_not():
     assert holds(write, op(2, 3, "get", gives=(0, None)), op(4, 5, "get", gives=(1, 5)))
     assert holds(write, op(2, 3, "get", gives=(0, None)))
     assert not holds(write, op(2, 3, "get", gives=(1, 5)), op(4, 5, "get", gives=(0, None)))
+
+
+def test_what_changes_nothing_at_first_may_still_change_something_later():
+    delete = op(1, 9, "delete", gives="done")
+    assert holds(delete, op(2, 3, "set", 1, gives=1), op(10, 11, "get", gives=(0, None)))
+    add = op(1, None, "add", 1, gives=UNKNOWN)
+    assert holds(add, op(2, 3, "set", 1, gives=1), op(4, 5, "get", gives=(2, 2)))
 
 
 def test_a_lock_has_one_holder_and_greater_fences():

@@ -210,6 +210,14 @@ def test_state_is_written_only_over_the_expected_version(driver: Driver) -> None
     assert driver.state_set("A", STATE, expected=2) == (True, 3)
 
 
+def test_state_is_written_only_over_the_record_that_was_seen(driver: Driver) -> None:
+    seen, other = StateWrite(b"d", "s", "t"), StateWrite(b"e", "z", "t")
+    assert driver.state_set("A", seen, expected=0, seen="s") == (False, 0)
+    assert driver.state_set("A", seen) == (True, 1)
+    assert driver.state_set("A", other, expected=1, seen="z") == (False, 1)
+    assert driver.state_set("A", other, seen="s") == (True, 2)
+
+
 def test_a_retry_starts_a_new_attempt_after_its_delay(driver: Driver) -> None:
     driver.add("a", session_id="A")
     driver.add("b", session_id="A")

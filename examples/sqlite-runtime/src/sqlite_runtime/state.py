@@ -64,12 +64,15 @@ class SqliteStateManager(BaseStateManager):
         *,
         ttl: float | None,
         expected: int | None,
+        seen: str | None = None,
         keeps_ttl: bool = False,
     ) -> int:
         def write(db: sqlite3.Connection) -> int:
             found = read_state(db, session_id)
             version = found[0].version if found is not None else 0
             if expected is not None and expected != version:
+                raise conflict(session_id, expected, version)
+            if seen is not None and (found is None or seen != found[0].checksum):
                 raise conflict(session_id, expected, version)
             expires = found[1] if keeps_ttl and found is not None else expiry(ttl)
             write_state(db, session_id, StateRecord(version + 1, name, data, digest), expires)
