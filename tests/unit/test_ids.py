@@ -23,6 +23,23 @@ def test_fresh_ids_are_16_plain_characters_and_differ() -> None:
         assert set(each) <= set("abcdefghijklmnopqrstuvwxyz234567")
 
 
+def test_a_forked_process_has_ids_of_its_own() -> None:
+    program = """
+import os
+from am2z.ids import new_id
+new_id()  # what is kept for later now exists
+read, write = os.pipe()
+if os.fork() == 0:
+    os.write(write, " ".join(new_id() for _ in range(200)).encode())
+    os._exit(0)
+os.wait()
+theirs = set(os.read(read, 10_000).decode().split())
+assert len(theirs) == 200
+assert not theirs & {new_id() for _ in range(200)}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 @given(st.text(min_size=1, max_size=MAX_NAME).filter(str.isprintable))
 def test_whatever_can_be_printed_is_a_name(name: str) -> None:
     assert check_name(name, "session") == name
