@@ -78,15 +78,17 @@ class EventBus:
         self._handlers: dict[str, list[EventHandler]] = {}
         self._subscriptions: list[Subscription] = []
         self._receivers: dict[str, list[EventHandler]] = {}
-
-    @property
-    def is_listening(self) -> bool:
+        self.is_listening = False
         """Whether anybody wants events."""
-        return bool(self._handlers or self._subscriptions)
 
     def wants(self, event_type: str) -> bool:
         """Whether anybody wants events of that type."""
         return bool(self._find(event_type)) if self.is_listening else False
+
+    def _changed(self) -> None:
+        """Somebody came or went. Kept rather than asked for: that happens seldom, events often."""
+        self.is_listening = bool(self._handlers or self._subscriptions)
+        self._receivers.clear()
 
     def on(self, pattern: str, handler: EventHandler) -> None:
         """Call ``handler`` with each matching event."""
@@ -99,7 +101,7 @@ class EventBus:
                 "use runtime.subscribe() to wait while handling events"
             )
         self._handlers.setdefault(pattern, []).append(handler)
-        self._receivers.clear()
+        self._changed()
 
     def off(self, pattern: str, handler: EventHandler) -> None:
         """Undo one ``on``."""
@@ -108,7 +110,7 @@ class EventBus:
             handlers.remove(handler)
         if not handlers:
             self._handlers.pop(pattern, None)
-        self._receivers.clear()
+        self._changed()
 
     @contextmanager
     def subscribe(self, patterns: tuple[str, ...]) -> Iterator[Subscription]:
@@ -117,14 +119,14 @@ class EventBus:
             check_name(pattern, "event")
         subscription = Subscription(patterns or ("*",))
         self._subscriptions.append(subscription)
-        self._receivers.clear()
+        self._changed()
         try:
             yield subscription
         finally:
             subscription.close()
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
-            self._receivers.clear()
+            self._changed()
 
     def publish(self, event: Event) -> None:
         """Hand an event on. A handler that raises is logged and hurts nobody."""
@@ -139,7 +141,7 @@ class EventBus:
         for subscription in self._subscriptions:
             subscription.close()
         self._subscriptions.clear()
-        self._receivers.clear()
+        self._changed()
 
     def _find(self, event_type: str) -> list[EventHandler]:
         """Who receives a type. Remembered, because publishing is the hot path."""

@@ -94,7 +94,9 @@ class Slots:
     def _take(self, slot: Slot, *, resuming: bool) -> bool:
         """Give ``slot`` its place if it is free and nobody is before it."""
         line = slot.line
-        if self.active >= self.total or line.full or self._somebody_resumes():
+        if self.active >= self.total or line.full:
+            return False
+        if self._resuming and self._somebody_resumes():
             return False
         if line.waiting and not resuming:
             return False
@@ -128,10 +130,13 @@ class Slots:
 
     def _hand_on(self) -> None:
         """Give free slots to those who wait, best first."""
-        while self.active < self.total and (slot := self._next()) is not None:
+        while self.waiting or self._resuming:
+            if self.active >= self.total or (slot := self._next()) is None:
+                break
             self._grant(slot)
             slot.wake()
-        self._tell_of_room()
+        if self.on_room:
+            self._tell_of_room()
 
     def _tell_of_room(self) -> None:
         if self.free > 0:

@@ -116,7 +116,9 @@ def resource_warning_missing() -> Iterator[None]:
 @contextmanager
 def warning_for_each_check() -> Iterator[None]:
     """Each check warns anew of what stays above its threshold."""
-    with edit(ResourceMonitor, "_watch", "self._above.add(resource)", "pass"):
+    remember, passed = "self._above.add(resource)", "self._passed_at = self._sampled_at"
+    forget = edit(ResourceMonitor, "_watch", remember, "pass")
+    with forget, edit(ResourceMonitor, "check_process", passed, "pass"):
         yield
 
 
