@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Generic, NamedTuple
 
+import msgspec
+
 from am2z.clock import wall_clock
 from am2z.codec import decode_state, encode_state
 from am2z.context import Context
@@ -50,35 +52,24 @@ class When(NamedTuple):
 AT_ONCE = When()
 
 
-class Request(Generic[StateT]):
+class Request(msgspec.Struct, Generic[StateT], eq=False):
     """An execution that a caller asked for, checked and encoded."""
 
-    __slots__ = ("data", "execution_id", "is_chosen", "is_named", "name", "session_id", "state",
-                 "when")  # fmt: skip
-
-    def __init__(
-        self,
-        name: str,
-        state: StateT,
-        data: bytes,
-        execution_id: str,
-        session_id: str | None,
-        when: When | None = None,
-        *,
-        is_chosen: bool = False,
-    ) -> None:
-        self.name = name
-        self.state = state
-        self.data = data
-        self.execution_id = execution_id
-        self.is_named = session_id is not None
-        self.session_id = session_id if session_id is not None else execution_id
-        self.when = when
-        self.is_chosen = is_chosen
+    name: str
+    state: StateT
+    data: bytes
+    execution_id: str
+    session_id: str
+    is_named: bool
+    is_chosen: bool = False
+    when: When | None = None
+    copy: StateT | None = None
+    """What ``given`` gives first: the check of the state has made it already."""
 
     def given(self) -> StateT:
-        """A copy of the state as it was given."""
-        return decode_state(type(self.state), self.data)
+        """A copy of the state as it was given, each time another."""
+        copy, self.copy = self.copy, None
+        return copy if copy is not None else decode_state(type(self.state), self.data)
 
 
 class Admission:
@@ -103,28 +94,31 @@ class Admission:
         Raises ``ConfigurationError`` for an illegal name, ``ValidationError`` for a state that
         cannot cross the wire or is of another type, ``PayloadTooLargeError``.
         """
-        name = processor.name if isinstance(processor, Processor) else processor
-        check_name(name, "processor")
+        if isinstance(processor, Processor):
+            name = processor.name
+        else:
+            name = check_name(processor, "processor")
         if session_id is not None:
             check_name(session_id, "session")
         known = self._registry.find(name)
         if (
             known is not None
-            and isinstance(state, AppState)
             and not isinstance(state, known.state_type)
+            and isinstance(state, AppState)
         ):
             raise ValidationError(
                 "state",
                 f"is a {type(state).__qualname__}, but processor {name!r} takes a "
                 f"{known.state_type.__qualname__}",
             )
-        when = _when(delay, at)
-        is_chosen = execution_id is not None
+        when = None if delay is None and at is None else _when(delay, at)
+        is_chosen, is_named = execution_id is not None, session_id is not None
         execution_id = new_id() if execution_id is None else check_execution_id(execution_id)
-        state = in_session(state, session_id if session_id is not None else execution_id)
+        session_id = execution_id if session_id is None else session_id
+        state = in_session(state, session_id)
         data = encode_state(state, self._max_bytes)
-        decode_state(type(state), data)  # what cannot be read back is the caller's mistake too
-        return Request(name, state, data, execution_id, session_id, when, is_chosen=is_chosen)
+        copy = decode_state(type(state), data)  # unreadable: that is the caller's mistake too
+        return Request(name, state, data, execution_id, session_id, is_named, is_chosen, when, copy)
 
     def admit_child(
         self, ctx: Context, name: str, state: StateT, *, is_named: bool

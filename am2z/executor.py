@@ -7,7 +7,9 @@ decided here, so that it cannot differ between them.
 from __future__ import annotations
 
 import logging
+import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic
 
 import msgspec
@@ -28,25 +30,14 @@ NO_RETRY = RetryPolicy(max_attempts=1)
 _log = logging.getLogger("am2z.processor")
 
 
-class Outcome(Generic[StateT]):
+class Outcome(msgspec.Struct, Generic[StateT], eq=False):
     """How one attempt ended: a new state, or an error with what was done by then."""
 
-    __slots__ = ("completed_steps", "elapsed", "error", "partial", "state")
-
-    def __init__(
-        self,
-        state: StateT | None,
-        error: AM2ZError | None = None,
-        *,
-        partial: StateT | None = None,
-        completed_steps: int = 0,
-        elapsed: float = 0.0,
-    ) -> None:
-        self.state = state
-        self.error = error
-        self.partial = partial
-        self.completed_steps = completed_steps
-        self.elapsed = elapsed
+    state: StateT | None
+    error: AM2ZError | None = None
+    partial: StateT | None = None
+    completed_steps: int = 0
+    elapsed: float = 0.0
 
     def seal(self, limit: int | None = None) -> bytes | None:
         """The bytes of the new state, which becomes the one that a reader of them gets.
@@ -82,20 +73,31 @@ class Outcome(Generic[StateT]):
             return None
 
 
-async def attempt(processor: Processor[StateT], state: StateT, ctx: Context) -> Outcome[StateT]:
+async def attempt(
+    processor: Processor[StateT],
+    state: StateT,
+    ctx: Context,
+    new_scope: Callable[..., trio.CancelScope] = trio.CancelScope,
+) -> Outcome[StateT]:
     """Run ``processor`` once on ``state``, until ``ctx.deadline`` at the latest.
 
     ``state`` must be the attempt's own copy. Whatever the processor raises or returns becomes an
     ``Outcome``; only cancellation from outside passes through.
+
+    ``new_scope(deadline=…)`` is for a runtime that may have to stop the attempt, and must know its
+    scope. Who cancels it knows why; the outcome is that of a timeout. (A second scope around the
+    attempt would do the same, but a scope is the dearest part of an attempt.)
     """
     started = trio.current_time()
-    scope = trio.CancelScope(deadline=ctx.deadline)
     outcome: Outcome[StateT]
     try:
-        with scope:
+        if processor.interruptible or "greenback" in sys.modules:  # which waits without an await
+            with new_scope(deadline=ctx.deadline) as scope:
+                outcome = _judge(processor, state, await _call(processor, state, ctx))
+            if scope.cancelled_caught:
+                outcome = Outcome(None, _timeout_error(processor, started, ctx))
+        else:  # a scope could not stop it, and its deadline neither
             outcome = _judge(processor, state, await _call(processor, state, ctx))
-        if scope.cancelled_caught:
-            outcome = Outcome(None, _timeout_error(processor, started, ctx))
     except Exception as error:
         raised = unwrapped(error)
         answer = raised if isinstance(raised, Failure) else Failure(raised)
@@ -108,22 +110,26 @@ async def attempt(processor: Processor[StateT], state: StateT, ctx: Context) -> 
     return outcome
 
 
-async def _call(processor: Processor[StateT], state: StateT, ctx: Context) -> Any:
+def _call(processor: Processor[StateT], state: StateT, ctx: Context) -> Awaitable[Any]:
     if processor.in_thread:
-        # The thread may outlive its deadline (a thread cannot be stopped); its answer is dropped.
-        # A limiter of its own: trio's is shared by the process, and threads that wait for what they
-        # called would use it up. How many threads there are is bounded by the slots.
-        fn: Any = processor.fn
-        limiter = trio.CapacityLimiter(1)
-        async with trio.open_nursery() as nursery:
-            try:
-                return await trio.to_thread.run_sync(
-                    fn, state, ThreadContext(ctx, nursery), abandon_on_cancel=True, limiter=limiter
-                )
-            finally:
-                ctx.end()  # before the nursery closes: a thread left behind must not use it
+        return _call_in_thread(processor, state, ctx)
     answer: Any = processor.fn(state, ctx)
-    return await answer
+    return answer  # type: ignore[no-any-return]
+
+
+async def _call_in_thread(processor: Processor[StateT], state: StateT, ctx: Context) -> Any:
+    # The thread may outlive its deadline (a thread cannot be stopped); its answer is dropped.
+    # A limiter of its own: trio's is shared by the process, and threads that wait for what they
+    # called would use it up. How many threads there are is bounded by the slots.
+    fn: Any = processor.fn
+    limiter = trio.CapacityLimiter(1)
+    async with trio.open_nursery() as nursery:
+        try:
+            return await trio.to_thread.run_sync(
+                fn, state, ThreadContext(ctx, nursery), abandon_on_cancel=True, limiter=limiter
+            )
+        finally:
+            ctx.end()  # before the nursery closes: a thread left behind must not use it
 
 
 def _judge(processor: Processor[StateT], given: StateT, answer: Any) -> Outcome[StateT]:
@@ -160,12 +166,16 @@ def _advance(given: StateT, new: StateT) -> StateT:
     old, now = given.metadata, new.metadata
     if now.version > old.version and now.session_id == old.session_id:
         return new
-    metadata = StateMetadata(
-        version=max(now.version, old.version + 1),
-        session_id=old.session_id,
-        created_at=min(old.created_at, now.created_at),
-        last_updated=max(old.last_updated, now.last_updated),
-    )
+    version = max(now.version, old.version + 1)
+    if new is given:
+        metadata = msgspec.structs.replace(old, version=version)
+    else:
+        metadata = StateMetadata(
+            version=version,
+            session_id=old.session_id,
+            created_at=min(old.created_at, now.created_at),
+            last_updated=max(old.last_updated, now.last_updated),
+        )
     return msgspec.structs.replace(new, metadata=metadata)
 
 

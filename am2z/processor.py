@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from am2z.errors import ConfigurationError
@@ -32,7 +34,8 @@ class Processor(Generic[S]):
 
     Calling it runs the bare function, which is handy in a unit test:
     ``await price(Order(), ctx)``. ``timeout`` is in seconds for each attempt (``None``: the
-    runtime's ``default_timeout``).
+    runtime's ``default_timeout``). ``interruptible`` is false for an ``async def`` without any
+    ``await``: nothing, no timeout either, can stop such a function half-way.
     """
 
     name: str
@@ -44,8 +47,10 @@ class Processor(Generic[S]):
     queue: QueueOptions = field(default_factory=QueueOptions)
     dependencies: tuple[Processor[Any] | str, ...] = ()
     in_thread: bool = False
+    interruptible: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "interruptible", _can_be_suspended(self.fn))
         check_name(self.name, "processor")
         if not callable(self.fn):
             raise ConfigurationError(f"processor {self.name!r}: {self.fn!r} is not a function")
@@ -187,6 +192,18 @@ def _is_async(fn: Callable[..., Any]) -> bool:
     call = getattr(fn, "__call__", None)  # noqa: B004 - the method itself is wanted
     # A decorator may have put a function of either kind around one of the other.
     return any(map(inspect.iscoroutinefunction, (fn, inspect.unwrap(fn), call)))
+
+
+def _can_be_suspended(fn: Callable[..., Any]) -> bool:
+    """False for what provably runs from its start to its end without giving way to other tasks.
+
+    That is what its bytecode says: an ``async def`` is suspended where it yields, and every
+    ``await`` contains a yield. Whatever has no bytecode, or other bytecode, counts as suspended.
+    """
+    if not isinstance(fn, FunctionType):
+        return True
+    operations = {instruction.opname for instruction in dis.get_instructions(fn)}
+    return "RETURN_GENERATOR" not in operations or "YIELD_VALUE" in operations
 
 
 def _annotated_state(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,7 +24,12 @@ from am2z.codec import checksum, copy_event
 from am2z.config import RuntimeConfig
 from am2z.context import Context, Delivery, RuntimeEmitter
 from am2z.dead import DeadLetter
-from am2z.errors import AM2ZError, ExecutionCancelledError, ProcessorNotFoundError
+from am2z.errors import (
+    AM2ZError,
+    ExecutionCancelledError,
+    ExecutionTimeoutError,
+    ProcessorNotFoundError,
+)
 from am2z.events import Event, EventType
 from am2z.executor import Outcome, attempt, to_result
 from am2z.local.dead import LocalDeadLetters
@@ -38,6 +44,8 @@ from am2z.state import StateT
 from am2z.typenames import type_name
 
 __all__ = ["Engine"]
+
+_log = logging.getLogger("am2z.processor")
 
 
 class Engine:
@@ -78,7 +86,10 @@ class Engine:
     def begin(
         self, request: Request[Any], *, depth: int = 0, deadline: float = math.inf
     ) -> Execution | AM2ZError:
-        """A live execution, or the reason why there is none."""
+        """A live execution, or the reason why there is none.
+
+        ``run`` it before anything is awaited, or let it ``wait``.
+        """
         processor = self._registry.find(request.name)
         if processor is None:
             return ProcessorNotFoundError(request.name, self._registry.names())
@@ -89,9 +100,10 @@ class Engine:
         try:
             self._resources.check_process()
             # Those who were let in a moment ago and have not begun take the free slots first.
-            queued = self.waiting[request.name] - max(self.slots.room(processor), 0)
-            if depth == 0 and queued >= 0:
-                self._resources.check_queue(request.name, queued)
+            if depth == 0 and (waiting := self.waiting[request.name]):
+                queued = waiting - max(self.slots.room(processor), 0)
+                if queued >= 0:
+                    self._resources.check_queue(request.name, queued)
         except AM2ZError as error:
             return error
         if request.is_named:
@@ -99,21 +111,21 @@ class Engine:
             self._resources.register_session(request.session_id)
             if is_new:
                 self.publish(EventType.SESSION_CREATED, "", request.session_id, "", {})
-        execution = Execution(request, processor, slot, session, depth=depth, deadline=deadline)
+        execution = Execution(request, processor, slot, session, depth, deadline)
         self.executions[request.execution_id] = execution
-        self.waiting[request.name] += 1
-        self._resources.update_queue_size(request.name, self.waiting[request.name])
+        self._resources.update_queue_size(request.name, self.waiting[request.name])  # known now
         if session is not None:
             session.live.add(execution)
         return execution
 
+    def wait(self, execution: Execution) -> None:
+        """The execution will be ``run`` later, by another task: it counts as waiting until then."""
+        self._enter(execution, "waiting")
+
     async def run(self, execution: Execution) -> ProcessorResult[Any]:
         """An execution from its wait for a slot to its end."""
         try:
-            with execution.scope:
-                return await self._attempts(execution)
-            assert execution.verdict is not None
-            return self._fail(execution, Outcome(None, execution.verdict))
+            return await self._attempts(execution)
         except BaseException:
             # The caller or the whole runtime was cancelled: leave a true record.
             reason: AM2ZError = ExecutionCancelledError("the caller was cancelled")
@@ -129,7 +141,7 @@ class Engine:
                 execution.session.live.discard(execution)
                 execution.session.last_used = trio.current_time()
             self._enter(execution, "done")
-            if not self.executions:
+            if self._all_done and not self.executions:
                 self._all_done.unpark_all()
 
     async def _attempts(self, execution: Execution) -> ProcessorResult[Any]:
@@ -137,45 +149,59 @@ class Engine:
         is_child = execution.depth > 0  # what is under way is finished before anything new begins
         await trio.lowlevel.checkpoint_if_cancelled()
         if request.when is not None:
-            self._enter(execution, "delayed")
-            await trio.sleep(request.when.seconds())
-        while True:
+            await self._pause(execution, request.when.seconds())
+        while not execution.is_stopped():
             if not execution.slot.try_acquire(resuming=is_child):
                 self._enter(execution, "waiting")
-                await execution.slot.acquire(resuming=is_child)
+                with execution.scope():
+                    await execution.slot.acquire(resuming=is_child)
+                if execution.is_stopped():
+                    break
             self._enter(execution, "active")
             execution.was_active = True
             ctx = self._context(execution)
             self._tell(execution, EventType.ACTIVE, {})
-            outcome = await attempt(processor, request.given(), ctx)
+            outcome = await attempt(processor, request.given(), ctx, execution.scope)
             execution.elapsed = outcome.elapsed
-            if execution.verdict is not None:  # stopped, however it took that
+            if execution.is_stopped():  # however it took that
+                if not isinstance(outcome.error, ExecutionTimeoutError | None):
+                    lost = outcome.error
+                    _log.warning("%r failed while it was stopped", request.name, exc_info=lost)
                 outcome = Outcome(None, execution.verdict, elapsed=outcome.elapsed)
                 return self._fail(execution, outcome, ctx.metadata)
             data = outcome.seal(self._config.max_payload_bytes)
             if data is not None:
                 return self._succeed(execution, outcome, data, ctx.metadata)
-            delay = await outcome.next_delay(processor, execution.attempt)
+            delay = None
+            with execution.scope():
+                delay = await outcome.next_delay(processor, execution.attempt)
+            if execution.is_stopped():
+                break
             if delay is None:
                 return self._fail(execution, outcome, ctx.metadata)
             self._tell(execution, EventType.RETRYING, {"error": outcome.error, "delay": delay})
             execution.attempt += 1
-            self._enter(execution, "delayed")
             execution.slot.release()
-            await trio.sleep(delay)
+            await self._pause(execution, delay)
+        return self._fail(execution, Outcome(None, execution.verdict))
+
+    async def _pause(self, execution: Execution, seconds: float) -> None:
+        self._enter(execution, "delayed")
+        with execution.scope():
+            await trio.sleep(seconds)
 
     def _enter(self, execution: Execution, phase: Phase) -> None:
         """Change the phase of an execution, and what is known of its queue with it."""
         change = (phase == "waiting") - (execution.phase == "waiting")
         execution.phase = phase
-        if change or phase == "waiting":  # it was let in as waiting, and now it really does
+        if change:
             name = execution.request.name
             self.waiting[name] += change
             self._resources.update_queue_size(name, self.waiting[name])
 
     def _context(self, execution: Execution) -> Context:
         request, processor = execution.request, execution.processor
-        timeout = processor.timeout or self._config.default_timeout
+        deadline = trio.current_time() + (processor.timeout or self._config.default_timeout)
         self._fence += 1
         return Context(
             self,
@@ -187,7 +213,7 @@ class Engine:
                 attempt=execution.attempt,
                 started_at=wall_clock(),
             ),
-            deadline=min(trio.current_time() + timeout, execution.deadline),
+            deadline=min(deadline, execution.deadline),
             call_depth=execution.depth,
             fence=self._fence,
         )
@@ -292,7 +318,7 @@ class Engine:
 
     def _tell(self, execution: Execution, event: str, data: dict[str, Any]) -> None:
         """Publish an event of an execution's life, if anybody wants it."""
-        if self._bus.wants(event):
+        if self._bus.is_listening and self._bus.wants(event):
             request = execution.request
             data["attempt"] = execution.attempt
             self.publish(event, request.execution_id, request.session_id, request.name, data)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
+import msgspec
 import trio
 
 from am2z.admission import Request
@@ -14,41 +16,44 @@ from am2z.slots import Slot
 
 __all__ = ["Execution", "Phase"]
 
-Phase = Literal["waiting", "active", "delayed", "done"]
+Phase = Literal["new", "waiting", "active", "delayed", "done"]
 
 
-class Execution:
-    """A live execution. ``end_with`` cancels it and says what its caller shall be told."""
+class Execution(msgspec.Struct, eq=False):
+    """A live execution. ``end_with`` cancels it and says what its caller shall be told.
 
-    __slots__ = ("attempt", "deadline", "depth", "elapsed", "phase", "processor", "progress",
-                 "request", "scope", "session", "slot", "verdict", "was_active")  # fmt: skip
+    Nothing but what runs or waits in a ``scope()`` is cancelled. A scope around the whole execution
+    would be simpler, but entering one is the dearest step of all, and every attempt has one anyway.
+    """
 
-    def __init__(
-        self,
-        request: Request[Any],
-        processor: Processor[Any],
-        slot: Slot,
-        session: Session | None,
-        *,
-        depth: int,
-        deadline: float,
-    ) -> None:
-        self.request = request
-        self.processor = processor
-        self.slot = slot
-        self.session = session
-        self.depth = depth
-        self.deadline = deadline
-        self.scope = trio.CancelScope()
-        self.verdict: AM2ZError | None = None
-        self.phase: Phase = "waiting"
-        self.attempt = 1
-        self.elapsed = 0.0
-        self.progress = 0.0
-        self.was_active = False
+    request: Request[Any]
+    processor: Processor[Any]
+    slot: Slot
+    session: Session | None
+    depth: int
+    deadline: float
+    verdict: AM2ZError | None = None
+    phase: Phase = "new"
+    attempt: int = 1
+    elapsed: float = 0.0
+    progress: float = 0.0
+    was_active: bool = False
+    _scope: trio.CancelScope | None = None
+
+    def is_stopped(self) -> bool:
+        """Whether ``end_with`` was called: ``verdict`` is how it ends."""
+        return self.verdict is not None
+
+    def scope(self, deadline: float = math.inf) -> trio.CancelScope:
+        """A scope to enter around the next that is awaited; ask ``is_stopped`` after it."""
+        scope = self._scope = trio.CancelScope(deadline=deadline)
+        if self.verdict is not None:
+            scope.cancel()
+        return scope
 
     def end_with(self, error: AM2ZError) -> None:
         """Stop this execution; the first reason given is the one that its caller gets."""
         if self.verdict is None:
             self.verdict = error
-            self.scope.cancel()
+            if self._scope is not None:
+                self._scope.cancel()

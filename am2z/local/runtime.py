@@ -129,6 +129,7 @@ class LocalRuntime(BaseRuntime):
             return handle
         handle = LocalHandle[StateT](request.execution_id, execution)
         self._remembered.keep(request, handle)
+        self._work.wait(execution)
 
         async def run() -> None:
             try:

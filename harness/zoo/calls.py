@@ -217,7 +217,8 @@ def def_blocks_the_loop() -> Iterator[None]:
 @contextmanager
 def thread_holds_its_caller() -> Iterator[None]:
     """A processor's thread is waited for, however long it takes."""
-    with edit(am2z.executor, "_call", "abandon_on_cancel=True", "abandon_on_cancel=False"):
+    right, wrong = "abandon_on_cancel=True", "abandon_on_cancel=False"
+    with edit(am2z.executor, "_call_in_thread", right, wrong):
         yield
 
 

@@ -1,6 +1,7 @@
 """One attempt: what an answer means, what an exception becomes, and what passes through."""
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -63,6 +64,31 @@ def run(fn: Any, state: Count | None = None) -> Outcome[Any]:
         return await attempt(what, state or Count(), context(what))
 
     return trio.run(main)
+
+
+async def look(state: Count, ctx: Context) -> Count:
+    return state.evolve(count=0 if trio.current_effective_deadline() == math.inf else 1)
+
+
+async def look_and_wait(state: Count, ctx: Context) -> Count:
+    await trio.lowlevel.checkpoint()
+    return await look(state, ctx)
+
+
+@pytest.mark.parametrize("with_greenback", [False, True])
+def test_the_deadline_holds_for_all_that_can_wait(
+    monkeypatch: pytest.MonkeyPatch, with_greenback: bool
+) -> None:
+    async def has_deadline(fn: Any) -> bool:
+        what = processor(name="p")(fn)
+        outcome = await attempt(what, Count(), context(what, trio.current_time() + 60))
+        assert outcome.state is not None
+        return bool(outcome.state.count)
+
+    if with_greenback:  # which lets a function wait without an await
+        monkeypatch.setitem(sys.modules, "greenback", sys)
+    assert trio.run(has_deadline, look_and_wait)
+    assert trio.run(has_deadline, look) is with_greenback
 
 
 def answering(answer: Any) -> Any:

@@ -1,5 +1,6 @@
 """A processor's definition: the state's type, the name, the options, and what is refused."""
 
+import dataclasses
 import functools
 import types
 from collections.abc import Callable
@@ -125,6 +126,51 @@ def test_only_plain_functions_run_in_a_thread(fn: Callable[..., Any], in_thread:
     made = processor(name="p")(fn)
     assert made.in_thread is in_thread
     assert made.state_type is Order
+
+
+async def waits(state: Order, ctx: Context) -> Order:
+    await trio.lowlevel.checkpoint()
+    return state
+
+
+async def waits_in_a_block(state: Order, ctx: Context) -> Order:
+    async with trio.open_nursery():
+        return state
+
+
+async def waits_in_a_loop(state: Order, ctx: Context) -> Order:
+    async for _ in ctx.log:  # type: ignore[attr-defined]
+        pass
+    return state
+
+
+async def waits_in_a_comprehension(state: Order, ctx: Context) -> Order:
+    return state.evolve(total=sum([await one for one in ctx.log]))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("fn", "interruptible"),
+    [
+        (price, False),
+        (waits, True),
+        (waits_in_a_block, True),
+        (waits_in_a_loop, True),
+        (waits_in_a_comprehension, True),
+        (plain, True),
+        (async_around_plain, False),
+        (plain_around_async, True),
+        (AsyncCallable(), True),
+        (PlainCallable().method, True),
+        (functools.partial(price), True),
+    ],
+)
+def test_only_what_cannot_wait_is_known_to_need_no_deadline(
+    fn: Callable[..., Any], interruptible: bool
+) -> None:
+    made = processor(name="p", state_type=Order)(fn)
+    assert made.interruptible is interruptible
+    copy = dataclasses.replace(made, fn=waits)
+    assert copy.interruptible
 
 
 # The state's type
