@@ -36,6 +36,12 @@ async def noop(state: Load, ctx: Context) -> Load:
     return state
 
 
+@processor
+async def waiting(state: Load, ctx: Context) -> Load:
+    await trio.lowlevel.checkpoint()
+    return state
+
+
 async def _seconds(do: Callable[[], Awaitable[Any]], times: int) -> float:
     began = time.process_time()  # what others do on the machine meanwhile does not count
     for _ in range(times):
@@ -57,7 +63,7 @@ async def _measure(times: int) -> dict[str, float]:
         pass
 
     async with (
-        LocalRuntime().register(noop) as runtime,
+        LocalRuntime().register(noop, waiting) as runtime,
         LocalRuntime().register(noop) as heard,
     ):
         heard.on("*", lambda _event: None)
@@ -66,6 +72,7 @@ async def _measure(times: int) -> dict[str, float]:
             "copy": copy,
             "bare": lambda: bare(state, context),
             "execute": lambda: runtime.execute(noop, Load(text="x" * 100)),
+            "execute what waits": lambda: runtime.execute(waiting, Load(text="x" * 100)),
             "execute in a session": lambda: runtime.execute(noop, Load(text="x" * 100), "s"),
             "execute with a listener": lambda: heard.execute(noop, Load(text="x" * 100)),
         }

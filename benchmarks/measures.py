@@ -61,6 +61,7 @@ LOCAL = (
     Measure("copy", "a copy for the processor and one for its caller", "µs", "less", 1),
     Measure("bare", "the bare call", "µs", "less", 2),
     Measure("execute", "LocalRuntime.execute", "µs", "less", 1),
+    Measure("execute what waits", "… of a processor that waits once", "µs", "less", 1),
     Measure("execute in a session", "… in a session, which commits", "µs", "less", 1),
     Measure("execute with a listener", "… with a listener to every event", "µs", "less", 1),
     Measure("import", "import am2z beyond import trio", "ms", "less", 1),
