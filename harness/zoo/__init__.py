@@ -47,8 +47,9 @@ MODULES = tuple(
         "locks",
         "queue",
         "faults",
-        "faults",
         "oracle",
+        "unseen",
+        "unseen_again",
     )
 )
 """The modules of mutants, in the order of every report."""
