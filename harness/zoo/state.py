@@ -155,10 +155,12 @@ def expected_version_ignored() -> Iterator[None]:
 @contextmanager
 def conflict_writes_anyway() -> Iterator[None]:
     """A write that expects another version raises its error, after it has written."""
-    raising = "raise conflict(session_id, expected, version)"
+    found, raising = "expected != version:", "raise conflict(session_id, expected, version)"
     record = "StateRecord(version + 1, name, data, digest)"
     writing = f"self._put(session_id, {record}, ttl)\n        {raising}"
-    with edit(LocalStateManager, "write", raising, writing):
+    with edit(
+        LocalStateManager, "write", f"{found}\n        {raising}", f"{found}\n        {writing}"
+    ):
         yield
 
 
