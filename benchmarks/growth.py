@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from benchmarks.driver import Program, started
-from benchmarks.server import Server
+from benchmarks.server import Server, redis_server
 from benchmarks.subjects import OURS, chosen
 
 __all__ = ["AXES", "BEND", "Axis", "Point", "measure_axis"]
@@ -55,7 +55,7 @@ class Axis(NamedTuple):
         return points[-1].total / at.total
 
 
-def _fill(server: Server, jobs: int, **given: Any) -> None:
+def _fill(server: Server | _Servers, jobs: int, **given: Any) -> None:
     """Enqueue so many, by clients that are gone afterwards."""
     for start in range(0, jobs, PART):
         with started(_OURS.words("client", server.url)) as client:
@@ -63,7 +63,7 @@ def _fill(server: Server, jobs: int, **given: Any) -> None:
 
 
 @contextmanager
-def _worker(server: Server, marks: list[int]) -> Iterator[Program]:
+def _worker(server: Server | _Servers, marks: list[int]) -> Iterator[Program]:
     with started(_OURS.words("worker", server.url, {"marks": marks})) as program:
         yield program
 
@@ -96,6 +96,29 @@ def _payload(server: Server, size: int) -> Point:
 
 
 def _workers(server: Server, workers: int) -> Point:
+    return _shared(server, workers, workers)
+
+
+def _shards(server: Server, shards: int) -> Point:
+    """So many servers, the given one among them, and two workers that serve all of them."""
+    with ExitStack() as stack:
+        servers = [server, *(stack.enter_context(redis_server()) for _ in range(shards - 1))]
+        return _shared(_Servers(servers), shards, 2)
+
+
+class _Servers:
+    """What the measures ask of a server, asked of several."""
+
+    def __init__(self, servers: list[Server]) -> None:
+        self._servers = servers
+        self.url = " ".join(server.url for server in servers)
+
+    def cpu(self) -> float:
+        return sum(server.cpu() for server in self._servers)
+
+
+def _shared(server: Server | _Servers, x: int, workers: int) -> Point:
+    """Drain jobs by several workers, and tell what each took of all of them together."""
     jobs = 40_000
     _fill(server, jobs)
     with ExitStack() as stack:
@@ -109,7 +132,7 @@ def _workers(server: Server, workers: int) -> Point:
 
         first, last = when(jobs // 10), when(jobs * 19 // 20)
     count = last[0] - first[0]
-    return Point(workers, (last[1] - first[1]) / count * 1e6, (last[2] - first[2]) / count * 1e6)
+    return Point(x, (last[1] - first[1]) / count * 1e6, (last[2] - first[2]) / count * 1e6)
 
 
 AXES = (
@@ -119,13 +142,12 @@ AXES = (
          (1, 1_000, 10_000), 1_000, _sessions, "each job commits the state of its session"),
     Axis("workers", "worker processes", (1, 2, 4, 8), (1, 4), 1, _workers,
          "more processes than cores: what is compared is the work, not the speed"),
+    Axis("shards", "Redis servers, each a shard", (1, 2, 4), (1, 4), 1, _shards,
+         "two workers serve all of them; what is compared is the work, not the speed"),
     Axis("payload", "bytes of a payload", (100, 1_000, 10_000, 100_000, 1_000_000),
          (100, 10_000, 1_000_000), 1_000, _payload,
          "bytes must be moved and decoded; it is told what a further kilobyte costs"),
 )  # fmt: skip
-"""Shards (1 to 4, each a Redis process of its own) are one more axis as soon as ``QueueRuntime``
-takes several servers: ``peers.am2z_queue.make`` is where they go in, and its measure is
-``_workers`` with as many servers as ``x``."""
 
 
 def measure_axis(

@@ -88,9 +88,15 @@ KINDS = {
 
 
 def make(url: str, role: Any, options: dict[str, Any]) -> QueueRuntime:
-    """A runtime as every measurement uses it; ``shards`` is where several servers go in."""
-    config = RuntimeConfig(**options.get("config", {}))
-    return QueueRuntime(url, namespace="bench", role=role, config=config, limits=LIMITS)
+    """A runtime as every measurement uses it; several servers are one URL with blanks between."""
+    return QueueRuntime(
+        url.split(),
+        namespace="bench",
+        role=role,
+        config=RuntimeConfig(**options.get("config", {})),
+        limits=LIMITS,
+        shards=options.get("shards"),
+    )
 
 
 def session(number: int, sessions: int) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from itertools import pairwise
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -141,12 +140,14 @@ async def test_attempts_are_counted_exactly(kit: Kit) -> None:
 
 @rule("ERR-006")
 async def test_waits_grow_up_to_their_limit(kit: Kit) -> None:
-    starts: list[float] = []
+    starts, ends = list[float](), list[float]()
     unit = kit.timeout / 10 if kit.virtual_time else 0.01  # scaled as the limits are
     policy = RetryPolicy(max_attempts=6, backoff=unit, multiplier=2.0, max_backoff=6 * unit)
 
     async def fail(_state: TestState, _ctx: Context) -> TestState:
         starts.append(trio.current_time())
+        await trio.sleep(unit)  # a wait that is counted from the start of an attempt is too short
+        ends.append(trio.current_time())
         raise NetworkError("gone")
 
     retried, runs = trio.Event(), list[int]()
@@ -160,7 +161,7 @@ async def test_waits_grow_up_to_their_limit(kit: Kit) -> None:
         await runtime.execute(failing, TestState())
         assert runs == [1], "an attempt began an hour too early"
         await handle.cancel()
-    waits = [later - sooner for sooner, later in pairwise(starts)]
+    waits = [later - sooner for sooner, later in zip(ends, starts[1:], strict=False)]
     assert_waited(kit, waits, [factor * unit for factor in (1, 2, 4, 6, 6)])
 
 
@@ -172,14 +173,17 @@ async def test_a_failed_chain_says_how_far_it_came(kit: Kit) -> None:
         "in_place", [increment, "increment", broken, after.processor]
     )
     by_name: Processor[TestState] = chain("by_name", [increment, "broken", after.processor])
+    nested: Processor[TestState] = chain("nested", [increment, chain("within", [broken])])
     after.open()
-    async with kit.runtime(in_place, by_name) as runtime:
+    async with kit.runtime(in_place, by_name, nested) as runtime:
         first = await runtime.execute(in_place, TestState(count=10))
         second = await runtime.execute(by_name, TestState(count=10))
+        third = await runtime.execute(nested, TestState(count=10))
     assert not after.runs, "a step ran after the one that failed"
     assert (first.metadata.completed_steps, first.state.count) == (2, 12)
     assert (second.metadata.completed_steps, second.state.count) == (1, 11)
-    for result in (first, second):
+    assert (third.metadata.completed_steps, third.state.count) == (1, 11)
+    for result in (first, second, third):
         assert not result.success
         assert isinstance(result.error, ProcessorExecutionError), repr(result.error)
         assert result.error.failed_processor == "broken"

@@ -103,6 +103,13 @@ class _Flight:
         assert self.op.call is not None
         return self.op.call.name == "single" and self.phase in phases
 
+    @property
+    def calls_after_hold(self) -> bool:
+        """Whether it calls somebody once it is let go on."""
+        assert self.op.call is not None
+        verbs = [step.verb for step in self.op.call.steps]
+        return "hold" in verbs and "call" in verbs[verbs.index("hold") :]
+
     def advance(self) -> None:
         self._step(lambda: next(self.life))
 
@@ -274,6 +281,9 @@ class _World:
         flight = self._flights.get(op.label)
         if flight is None or flight.phase != "held":
             return None
+        waiting = any(other.is_single("waiting") for other in self._flights.values())
+        if waiting and flight.is_single("held") and flight.calls_after_hold:
+            return None  # it lends its slot while it calls, and no law says who has it then
         flight.advance()
         return {}
 

@@ -47,8 +47,8 @@ MODULES = tuple(
         "locks",
         "queue",
         "faults",
-        "faults",
         "oracle",
+        "unseen",
     )
 )
 """The modules of mutants, in the order of every report."""

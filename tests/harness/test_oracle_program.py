@@ -73,6 +73,14 @@ def test_any_part_of_a_program_is_a_program(program, random):
     assert planned[-2].expected["live"] == {} if len(planned) > 1 else True
 
 
+def test_nothing_is_said_of_who_has_a_slot_while_its_owner_calls():
+    calling = parse("submit x a single(hold once()); submit y b single(+1); release x")
+    assert [op.verb for op in sensible(calling)] == ["submit", "submit"]
+    for plan in ("once() hold", "hold +1"):
+        plain = parse(f"submit x a single({plan}); submit y b single(+1); release x")
+        assert sensible(plain) == plain
+
+
 def drawn(verbs, seed, count=30):
     search = Search(lambda _: None, themes=[verbs], seed=seed, examples=count)
     return [str(program) for program in islice(search._drawn(), count)]

@@ -33,10 +33,24 @@ from harness.states import TestState
 from harness.waiting import wait_for_condition
 
 
+class Receipt(TestState, frozen=True, kw_only=True):
+    """What a processor makes of a plain state."""
+
+    number: int = 0
+
+
+async def _settle(state: TestState, _ctx: Context) -> TestState:
+    return Receipt(count=state.count, number=7)
+
+
 @rule("EXE-001")
 async def test_the_processors_result_reaches_the_caller(kit: Kit) -> None:
-    async with kit.runtime(increment) as runtime:
+    settle = make("settle", _settle)
+    async with kit.runtime(increment, settle) as runtime:
         result = await runtime.execute(increment, TestState(count=1, message="kept"))
+        settled = (await runtime.execute(settle, TestState(count=3))).unwrap()
+    assert isinstance(settled, Receipt), f"the result came back as a {type(settled).__name__}"
+    assert (settled.count, settled.number) == (3, 7)
     assert result.success
     assert result.error is None
     assert (result.state.count, result.state.message) == (2, "kept")

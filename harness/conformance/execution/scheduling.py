@@ -128,16 +128,17 @@ async def test_the_higher_priority_starts_first(kit: Kit) -> None:
     gate = Gate()
     middle = make("middle", note)
     low = make("low", note, queue=QueueOptions(priority=-5))
-    high = make("high", note, queue=QueueOptions(priority=5))
-    async with kit.runtime(gate.processor, low, middle, high, config=ONE_SLOT) as runtime:
+    high = make("high", note, queue=QueueOptions(priority=9))
+    top = make("top", note, queue=QueueOptions(priority=10))
+    async with kit.runtime(gate.processor, low, middle, high, top, config=ONE_SLOT) as runtime:
         handles = [await runtime.submit(gate.processor, TestState())]
         with within(kit, "the start of an execution"):
             await gate.started.wait()
-        handles += [await runtime.submit(p, TestState()) for p in (low, middle, high) * 2]
+        handles += [await runtime.submit(p, TestState()) for p in (low, middle, high, top) * 2]
         gate.open()
         for handle in handles:
             await handle.result()
-    assert order == ["high", "high", "middle", "middle", "low", "low"]
+    assert order == [name for name in ("top", "high", "middle", "low") for _ in range(2)]
 
 
 @rule("EXE-035")

@@ -25,8 +25,15 @@ OTHER = make("other", _keep)
 
 @rule("EXE-040")
 async def test_the_same_id_runs_once_and_answers_everybody(kit: Kit) -> None:
-    gate = Gate()
-    async with kit.runtime(gate.processor) as runtime:
+    async def refuse(_state: TestState, ctx: Context) -> TestState:
+        refused.append(ctx.execution_id)
+        raise BusinessError("no credit")
+
+    gate, refusing, refused = Gate(), make("refusing", refuse), list[str]()
+    async with kit.runtime(gate.processor, refusing) as runtime:
+        for _ in range(2):
+            bad = await runtime.submit(refusing, TestState(), execution_id="bill-0")
+            assert isinstance((await bad.result()).error, BusinessError)
         first = await runtime.submit(gate.processor, TestState(), "s", execution_id="bill-1")
         with within(kit, "the start of the execution"):
             await gate.started.wait()
@@ -37,6 +44,7 @@ async def test_the_same_id_runs_once_and_answers_everybody(kit: Kit) -> None:
         results.append(await third.result())
         kept = await committed(runtime, "s")
     assert len(gate.runs) == 1
+    assert refused == ["bill-0"], "what has failed ran again under its id"
     assert [result.success for result in results] == [True] * 3
     assert {handle.execution_id for handle in (first, second, third)} == {"bill-1"}
     assert kept.version == 1
