@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -25,8 +25,8 @@ from am2z.queue.dead import QueueDeadLetters
 from am2z.queue.handle import QueueHandle
 from am2z.queue.keys import Keys
 from am2z.queue.node import FAREWELL, RECOVERABLE, network_errors
-from am2z.queue.shard import Common, Shard, open_shard
-from am2z.queue.shards import Shards
+from am2z.queue.shard import Common, Shard
+from am2z.queue.shards import Shards, open_shards
 from am2z.queue.state import RedisStateManager
 from am2z.queue.stream import Heard, pack_event
 from am2z.resources import ResourceLimits
@@ -207,25 +207,20 @@ class QueueRuntime(BaseRuntime):
             on_connection=self._count_connection,
             credential_provider=self._credential_provider,
         )
-        async with AsyncExitStack() as stack:
-            stack.callback(self._forget_shards)
-            opened = [
-                await stack.enter_async_context(open_shard(common, url, keys))
-                for url, keys in self._places
-            ]
-            self._shards = shards = Shards(opened)
-            self._store.attach(shards.node_of)
-            self._locks = lambda name: shards.of(name).locks
-            try:
-                yield
-            finally:
-                shards.leave()  # all at the same time, though they end one after the other
-                shards.give_back()
-                self._locks = None
-
-    def _forget_shards(self) -> None:
-        self._shards = None
-        self._store.attach(None)
+        try:
+            async with open_shards(common, self._places) as shards:
+                self._shards = shards
+                self._store.attach(shards.node_of)
+                self._locks = lambda name: shards.of(name).locks
+                try:
+                    yield
+                finally:
+                    shards.leave()
+                    shards.give_back()
+                    self._locks = None
+        finally:
+            self._shards = None
+            self._store.attach(None)
 
     async def _drain(self) -> None:
         """See ``BaseRuntime._drain``."""
@@ -272,8 +267,9 @@ class QueueRuntime(BaseRuntime):
 
     async def _listening(self) -> None:
         await trio.lowlevel.checkpoint()
-        for shard in self._shards or ():
-            await shard.events.ready()
+        async with trio.open_nursery() as nursery:
+            for shard in self._shards or ():
+                nursery.start_soon(shard.events.ready)
 
     def _publish_runtime_event(self, event: str, data: Mapping[str, Any]) -> Delivery:
         shard = self._running[0]  # it belongs to no session, so any one will do
@@ -299,11 +295,12 @@ class QueueRuntime(BaseRuntime):
 
     async def clean_session(self, session_id: str) -> None:
         """See ``RuntimeCore.clean_session``."""
-        if session_id in await self.active_sessions():
-            await self.stop_session(session_id)
+        self._require_started()
         check_name(session_id, "session")
         node = self._running.node_of(session_id)
         with network_errors(node.client.safe_url):
+            if session_id in await node.protocol.active_sessions():
+                await self.stop_session(session_id)
             while not await node.protocol.forget_session(session_id):
                 await self.stop_session(session_id)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
 import trio
 
-from am2z.queue.keys import shard_of
+from am2z.executor import unwrapped
+from am2z.queue.keys import Keys, shard_of
 from am2z.queue.node import Node, network_errors
-from am2z.queue.shard import Shard
+from am2z.queue.shard import Common, Shard, open_shard
 from am2z.queue.wire import Counts
 
-__all__ = ["Shards"]
+__all__ = ["Shards", "open_shards"]
 
 T = TypeVar("T")
+
+AT_ONCE = 16
+"""So many connections are dialled at the same time: more would keep each other from the loop."""
 
 
 class Shards(Sequence[Shard]):
@@ -94,9 +99,12 @@ class Shards(Sequence[Shard]):
 
     async def drained(self) -> None:
         """Return when nothing is held here any more."""
-        for shard in self._all:
-            if shard.worker is not None:
-                await shard.worker.drained()
+        while True:
+            for shard in self._all:
+                if shard.worker is not None:
+                    await shard.worker.drained()
+            if not self.running:  # else one has claimed again while another was waited for
+                return
 
     def claim_only_what_is_waited_for(self) -> None:
         """We are about to stop: take nothing more that nobody here needs."""
@@ -133,3 +141,42 @@ async def _keep(failed: list[Exception], ask: Callable[[], Awaitable[None]]) -> 
         await ask()
     except Exception as error:
         failed.append(error)
+
+
+@asynccontextmanager
+async def open_shards(common: Common, places: Sequence[tuple[str, Keys]]) -> AsyncIterator[Shards]:
+    """Take part in every shard for the length of the block.
+
+    They end at the same time: servers that are away share one farewell. Raises the error of one
+    that cannot be opened.
+    """
+    over = trio.Event()
+    opened: dict[int, Shard] = {}
+    failed: dict[int, BaseException] = {}
+    limiter = trio.CapacityLimiter(AT_ONCE)
+
+    async def take_part(url: str, keys: Keys, task_status: trio.TaskStatus[Shard]) -> None:
+        async with open_shard(common, url, keys) as shard:
+            task_status.started(shard)
+            await over.wait()
+
+    async def begin(opening: trio.Nursery, index: int, url: str, keys: Keys) -> None:
+        try:
+            async with limiter:
+                opened[index] = await nursery.start(take_part, url, keys)
+        except Exception as error:
+            failed[index] = unwrapped(error)
+            opening.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        # Where the number of shards is wrong the first one says so, and the others know nothing.
+        for some in ([0], range(1, len(places))):
+            async with trio.open_nursery() as opening:
+                for index in some:
+                    opening.start_soon(begin, opening, index, *places[index])
+            if failed:
+                raise failed[min(failed)]
+        try:
+            yield Shards([opened[index] for index in range(len(places))])
+        finally:
+            over.set()

@@ -220,8 +220,16 @@ async def test_every_event_of_an_execution_names_its_session(kit: Kit) -> None:
     async def work_on(one: Processor[TestState], session: str) -> None:
         ours.append((await runtime.execute(one, TestState(), session)).metadata)
 
-    gate = Gate()
-    async with kit.runtime(tell, refuse, gate.processor) as runtime:
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call(tell, state)).unwrap()
+
+    gate, asking = Gate(), make("asking", ask)
+    async with kit.runtime(tell, refuse, gate.processor, asking) as runtime:
+        with TestEventCollector(runtime) as events:
+            alone = (await runtime.execute(asking, TestState())).metadata
+            assert {one.session_id for one in events.events() if one.execution_id} == {
+                alone.session_id
+            }, "what an execution without a session calls is in the session of its caller"
         with TestEventCollector(runtime) as events:
             async with trio.open_nursery() as nursery:  # side by side, so that they could mix
                 for session in ("a", "b"):
@@ -439,7 +447,8 @@ async def test_event_of_the_runtime_cannot_be_forged(kit: Kit) -> None:
 
 @rule("EVT-020")
 async def test_every_attempt_is_told_with_its_number_and_its_error(kit: Kit) -> None:
-    down = flaky("down", [NetworkError("first"), NetworkError("second")])
+    policy = RetryPolicy(max_attempts=3, backoff=0.01)
+    down = flaky("down", [NetworkError("first"), NetworkError("second")], retry=policy)
     async with kit.runtime(down) as runtime:
         with TestEventCollector(runtime) as events:
             await runtime.execute(down, TestState())
@@ -449,6 +458,8 @@ async def test_every_attempt_is_told_with_its_number_and_its_error(kit: Kit) -> 
     errors = [event.data["error"] for event in retrying]
     assert [type(error) for error in errors] == [NetworkError] * 2
     assert [error.message for error in errors] == ["first", "second"]
+    delays = [event.data["delay"] for event in retrying]
+    assert delays == pytest.approx([policy.delay(1), policy.delay(2)])
 
 
 @rule("EVT-021")

@@ -70,7 +70,9 @@ async def test_an_unregistered_processor_is_gone(kit: Kit) -> None:
         await runtime.sync_processors()
         gone = await runtime.execute("increment", TestState())
         other = await runtime.execute("other", TestState())
+        stats = await runtime.queue_stats()
     assert isinstance(gone.error, ProcessorNotFoundError)
+    assert stats["increment"].completed == 1, "what it did is not counted any more"
     assert other.success
 
 

@@ -264,11 +264,15 @@ async def test_what_still_runs_in_a_stopped_session_commits_nothing(kit: Kit) ->
 
 @rule("SES-015")
 async def test_execution_without_a_session_leaves_no_trace_of_one(kit: Kit) -> None:
-    gate = Gate()
-    async with kit.runtime(gate.processor) as runtime:
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call(gate.processor, state)).unwrap()
+
+    gate, asking = Gate(), make("asking", ask)
+    async with kit.runtime(gate.processor, asking) as runtime:
         with TestEventCollector(runtime) as events:
-            handle = await runtime.submit(gate.processor, TestState())
-            await gate.started.wait()
+            handle = await runtime.submit(asking, TestState())
+            with within(kit, "the start of what an execution without a session calls"):
+                await gate.started.wait()
             during = await runtime.active_sessions()
             gate.open()
             result = await handle.result()

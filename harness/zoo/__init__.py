@@ -49,6 +49,7 @@ MODULES = tuple(
         "faults",
         "oracle",
         "unseen",
+        "unseen_again",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -9,6 +9,7 @@ from am2z import (
     ExecutionCancelledError,
     QueueOptions,
     RetryPolicy,
+    RuntimeConfig,
 )
 from harness.conformance._processors import (
     Gate,
@@ -58,7 +59,8 @@ async def test_a_submitted_execution_does_not_depend_on_its_submitter(kit: Kit) 
 @rule("EXE-027")
 async def test_a_cancelled_execution_is_over_for_good(kit: Kit) -> None:
     gate = Gate(retry=RetryPolicy(max_attempts=5, backoff=0), queue=QueueOptions(concurrency=1))
-    async with kit.runtime(gate.processor) as runtime:
+    # Who learns of it only when a lease is renewed learns too late.
+    async with kit.runtime(gate.processor, config=RuntimeConfig(lease=600.0)) as runtime:
         running = await runtime.submit(gate.processor, TestState(count=1))
         with within(kit, "the start of an execution"):
             await gate.started.wait()
@@ -68,6 +70,9 @@ async def test_a_cancelled_execution_is_over_for_good(kit: Kit) -> None:
             await waiting.cancel()
             await running.cancel()
             results = [await running.result(), await waiting.result()]
+        with within(kit, "the end of the processor whose execution was cancelled"):
+            await gate.ended.wait()
+        assert gate.was_cancelled
         gate.open()
         await last.result()
         await last.cancel()

@@ -82,8 +82,12 @@ async def test_a_batch_joins_in_the_order_of_its_split(kit: Kit) -> None:
 
 @rule("EXE-031")
 async def test_a_route_runs_what_was_chosen(kit: Kit) -> None:
+    def spoil_and_choose(state: TestState) -> str:
+        state.items.append("seen by choose() alone")
+        return state.message
+
     routes: dict[str, Any] = {"add": increment, "double": "double"}
-    closed = route("closed", lambda state: state.message, routes)
+    closed = route("closed", spoil_and_choose, routes)
     open_ = route("open", lambda state: state.message, routes, fallback=spoil)
     async with kit.runtime(closed, open_, double) as runtime:
         asked = [TestState(count=5, message=m) for m in ("add", "double", "other")]
@@ -92,6 +96,7 @@ async def test_a_route_runs_what_was_chosen(kit: Kit) -> None:
     assert [result.unwrap().count for result in with_fallback] == [6, 10, 6]
     assert with_fallback[2].state.items == ["spoiled"]
     assert [result.success for result in without] == [True, True, False]
+    assert [result.state.items for result in without] == [[], [], []]
     assert isinstance(without[2].error, ValidationError)
     assert "other" in str(without[2].error)
 
