@@ -45,6 +45,9 @@ class LocalLocks(LockBackend):
         return True
 
     def _tidy(self, name: str, mutex: trio.Lock) -> None:
-        """Forget a mutex that nobody has; one that somebody waits for is somebody's."""
-        if not mutex.locked():
-            self._mutexes.pop(name, None)
+        """Forget a mutex that nobody has; one that somebody waits for is somebody's.
+
+        Whoever gave up waiting comes here a moment later, when the name may have a new mutex.
+        """
+        if not mutex.locked() and self._mutexes.get(name) is mutex:
+            del self._mutexes[name]

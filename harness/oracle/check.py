@@ -24,6 +24,10 @@ from harness.story import Counterexample
 __all__ = ["agree_with_the_model", "assert_linearizable", "replay_line"]
 
 
+BUDGET = 8.0
+"""Seconds after which a rule draws no further program: a busy machine must not change verdicts."""
+
+
 async def agree_with_the_model(kit: Kit, verbs: Sequence[str], examples: int) -> None:
     """Run generated programs; raise a ``Counterexample`` for the smallest that breaks the law."""
     parts: dict[str, Kit] = {}
@@ -38,6 +42,7 @@ async def agree_with_the_model(kit: Kit, verbs: Sequence[str], examples: int) ->
         seed=kit.rng.getrandbits(32),
         examples=max(1, round(examples * kit.effort)),
         patience=scaled(6.0),
+        budget=scaled(BUDGET),
     )
     # The search is a plain function, in a thread; its programs run in the trio that we are in.
     found = await trio.to_thread.run_sync(search.run)

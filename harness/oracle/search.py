@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
@@ -20,11 +21,16 @@ _TRIES = 20
 """How often to draw for one program: many drawn ones are the same, or empty, once made sensible."""
 
 
+LEAST = 3
+"""So many programs are tried at least, however slow the machine is."""
+
+
 class Search(Generic[T]):
     """A search for a program about which ``judge`` has something to say (what, or ``None``).
 
-    ``examples`` programs are drawn; the same seed draws the same ones. From the first find on it
-    looks for a smaller one, for ``patience`` seconds at most. ``on_example(number, is_shrinking)``
+    ``examples`` programs are drawn; the same seed draws the same ones. On a machine that is slow or
+    busy fewer are: after ``budget`` seconds no further one is, once there were ``LEAST``. From the
+    first find on it looks for a smaller one, for ``patience`` seconds at most. ``on_example(number, is_shrinking)``
     is called after each.
     """
 
@@ -37,6 +43,7 @@ class Search(Generic[T]):
         examples: int,
         longest: int = 14,
         patience: float = 60.0,
+        budget: float = math.inf,
         on_example: Callable[[int, bool], None] = lambda _number, _shrinking: None,
     ) -> None:
         self.tried = 0
@@ -47,12 +54,16 @@ class Search(Generic[T]):
         self._examples = examples
         self._longest = longest
         self._patience = patience
+        self._budget = budget
         self._on_example = on_example
         self._known: dict[str, T | None] = {}
 
     def run(self) -> tuple[Program, T] | None:
         """The smallest program that was found, and what ``judge`` says of it."""
-        for program in self._drawn():
+        deadline = time.monotonic() + self._budget
+        for number, program in enumerate(self._drawn()):
+            if number >= LEAST and time.monotonic() >= deadline:
+                break
             if self._judged(program) is not None:
                 self.first = program
                 return self._smallest(program)

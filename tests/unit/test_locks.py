@@ -101,6 +101,34 @@ async def test_a_waiter_that_is_cancelled_leaves_the_line():
     assert is_empty(runtime)
 
 
+async def test_who_gave_up_waiting_does_not_take_the_next_holders_lock_away():
+    entered = trio.Event()
+
+    async def enter() -> None:
+        async with runtime.lock("ledger"):
+            entered.set()
+
+    async with LocalRuntime() as runtime, trio.open_nursery() as nursery:
+        waiting = trio.CancelScope()
+
+        async def wait() -> None:
+            with waiting:
+                await enter()
+
+        async with runtime.lock("ledger"):
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            waiting.cancel()  # it learns of it when the lock is free and taken again
+        async with runtime.lock("ledger"):
+            await wait_all_tasks_blocked()
+            nursery.start_soon(enter)
+            await wait_all_tasks_blocked()
+            assert not entered.is_set()
+        with trio.fail_after(2):
+            await entered.wait()
+    assert is_empty(runtime)
+
+
 async def hold_for_ever(runtime: LocalRuntime) -> None:
     async with runtime.lock("a"):
         await trio.sleep_forever()
