@@ -25,8 +25,8 @@ from harness.zoo.mutant import mutant, patch, script
 @contextmanager
 def backoff_from_the_attempts_start() -> Iterator[None]:
     """The wait before a retry is counted from when the failed attempt began."""
-    wrong = "trio.sleep(max(delay - outcome.elapsed, 0))"
-    with edit(Engine, "_attempts", "trio.sleep(delay)", wrong):
+    wrong = "_pause(execution, max(delay - outcome.elapsed, 0))"
+    with edit(Engine, "_attempts", "_pause(execution, delay)", wrong):
         yield
 
 
