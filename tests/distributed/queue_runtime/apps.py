@@ -139,8 +139,8 @@ async def block(state: Work, ctx: Context) -> Work:
 async def stubborn(state: Work, ctx: Context) -> Work:
     """Lets nobody stop it until its gate is open (one for each delivery), then speaks at once."""
     line = f"begun {ctx.execution_id}"
+    number = len(board().lines(line)) + 1  # before the test hears of it, and may freeze us
     board().write(line)
-    number = len(board().lines(line))
     while not board().is_open(f"{state.note}{number}"):
         time.sleep(0.005)  # noqa: ASYNC251
     board().write(f"ended {ctx.execution_id}")
