@@ -82,7 +82,7 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", "-n", "2", *apart)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", f"--fail-under={COVERAGE}")
-    session.run("pytest", *timed)
+    session.run("pytest", "-n", "2", *timed)
 
 
 @nox.session

@@ -163,6 +163,15 @@ async def test_waits_grow_up_to_their_limit(kit: Kit) -> None:
         await handle.cancel()
     waits = [later - sooner for sooner, later in zip(ends, starts[1:], strict=False)]
     assert_waited(kit, waits, [factor * unit for factor in (1, 2, 4, 6, 6)])
+    if kit.virtual_time:  # where time is real, nobody can tell that a wait was too long
+        starts.clear()
+        ends.clear()
+        uneven = RetryPolicy(max_attempts=12, backoff=unit / 9, max_backoff=unit / 9, jitter=1.0)
+        wavering = make("wavering", fail, retry=uneven)
+        async with kit.runtime(wavering) as runtime:
+            await runtime.execute(wavering, TestState())
+        waits = [later - sooner for sooner, later in zip(ends, starts[1:], strict=False)]
+        assert max(waits) <= unit / 9 + 1e-6, f"jitter led beyond max_backoff: {max(waits)}"
 
 
 @rule("ERR-007")
@@ -576,9 +585,14 @@ async def test_a_cancelled_execution_takes_its_calls_along(kit: Kit) -> None:
     async def ask(state: TestState, ctx: Context) -> TestState:
         return (await ctx.call("gate", state)).unwrap()
 
-    gate, asking = Gate(), make("asking", ask)
-    async with kit.runtime(gate.processor, asking) as runtime:
-        handle = await runtime.submit(asking, TestState())
+    async def ask_further(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("asking", state)).unwrap()
+
+    gate, asking, first = Gate(), make("asking", ask), make("first", ask_further)
+    # Who learns of it only when a lease is renewed learns too late.
+    config = RuntimeConfig(lease=600.0)
+    async with kit.runtime(gate.processor, asking, first, config=config) as runtime:
+        handle = await runtime.submit(first, TestState())
         with within(kit, "the start of a call"):
             await gate.started.wait()
         await handle.cancel()

@@ -22,7 +22,7 @@ from am2z import (
     processor,
 )
 from harness.collector import TestEventCollector
-from harness.conformance._processors import Gate, flaky, increment, make, within
+from harness.conformance._processors import CLOCK_GRAIN, Gate, flaky, increment, make, within
 from harness.kit import Kit
 from harness.processors import create_error_processor
 from harness.rules import rule
@@ -142,9 +142,13 @@ async def test_nothing_runs_once_stop_has_returned(kit: Kit) -> None:
 async def test_a_stopped_runtime_starts_again(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         first = await runtime.execute(increment, TestState(count=1), "session")
+        await trio.sleep(2 * CLOCK_GRAIN)
         await runtime.stop()
+        stopped_at = trio.current_time()
         await runtime.start()
         assert runtime.is_started
+        uptime = (await runtime.stats()).uptime
+        assert uptime <= trio.current_time() - stopped_at + CLOCK_GRAIN, "it counts from before"
         assert runtime.list_processors() == ["increment"]
         kept = await runtime.state.get("session", TestState)
         second = await runtime.execute(increment, first.state, "session")

@@ -307,8 +307,9 @@ async def test_execution_in_its_back_off_is_counted_as_delayed(kit: Kit) -> None
         return (await runtime.queue_stats())["down"] == QueueStats(delayed=1)
 
     async with kit.runtime(down) as runtime:
-        handle = await runtime.submit(down, TestState())
+        handle = await runtime.submit(down, TestState(), "s")
         await wait_for_condition(is_delayed, message="one delayed execution and nothing else")
+        assert await runtime.session_stats("s") == {"down": QueueStats(delayed=1)}
         await handle.cancel()
         after = (await runtime.queue_stats())["down"]
     assert (after.waiting, after.active, after.delayed, after.completed) == (0, 0, 0, 0)

@@ -30,8 +30,8 @@ class Search(Generic[T]):
 
     ``examples`` programs are drawn; the same seed draws the same ones. On a machine that is slow or
     busy fewer are: after ``budget`` seconds no further one is, once there were ``LEAST``. From the
-    first find on it looks for a smaller one, for ``patience`` seconds at most. ``on_example(number, is_shrinking)``
-    is called after each.
+    first find on it looks for a smaller one, for ``patience`` seconds at most.
+    ``on_example(number, is_shrinking)`` is called after each.
     """
 
     def __init__(

@@ -50,6 +50,7 @@ MODULES = tuple(
         "oracle",
         "unseen",
         "unseen_again",
+        "unseen_further",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -155,12 +155,10 @@ def expected_version_ignored() -> Iterator[None]:
 @contextmanager
 def conflict_writes_anyway() -> Iterator[None]:
     """A write that expects another version raises its error, after it has written."""
-    found, raising = "expected != version:", "raise conflict(session_id, expected, version)"
+    compared = "if expected is not None and expected != version:"
     record = "StateRecord(version + 1, name, data, digest)"
-    writing = f"self._put(session_id, {record}, ttl)\n        {raising}"
-    with edit(
-        LocalStateManager, "write", f"{found}\n        {raising}", f"{found}\n        {writing}"
-    ):
+    writing = f"{compared}\n        self._put(session_id, {record}, ttl)"
+    with edit(LocalStateManager, "write", compared, writing):
         yield
 
 

@@ -184,6 +184,7 @@ CALLS = {
     "promote": (),
     "presence": ("r", ["p"], 1.0),
     "leave": ("r",),
+    "layout": (1,),
     "stop_session": ("s",),
     "forget_session": ("s",),
     "expired_sessions": (1.0,),

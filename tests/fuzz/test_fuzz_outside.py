@@ -81,7 +81,7 @@ WORDS = st.one_of(
     ),
     st.text(max_size=8),
 )  # fmt: skip
-SLOW = {"worker", "conformance", "dead"}
+SLOW = {"worker", "conformance", "dead", "zoo", "diff"}
 """These begin to work where the words make sense; their parsers are fuzzed by themselves below."""
 
 

@@ -9,7 +9,14 @@ import pytest
 import trio
 
 from am2z import BusinessError, ConfigurationError, Context, RuntimeConfig
-from harness.conformance._processors import Gate, assert_waited, increment, make, within
+from harness.conformance._processors import (
+    CLOCK_GRAIN,
+    Gate,
+    assert_waited,
+    increment,
+    make,
+    within,
+)
 from harness.conformance._watching import committed
 from harness.kit import Kit
 from harness.rules import rule
@@ -44,6 +51,17 @@ async def test_the_same_id_runs_once_and_answers_everybody(kit: Kit) -> None:
         results.append(await third.result())
         kept = await committed(runtime, "s")
     assert len(gate.runs) == 1
+    held, ttl = Gate("held"), 2 * CLOCK_GRAIN
+    async with kit.runtime(held.processor, config=RuntimeConfig(result_ttl=ttl)) as runtime:
+        early = await runtime.submit(held.processor, TestState(), execution_id="bill-2")
+        with within(kit, "the start of the execution"):
+            await held.started.wait()
+        await trio.sleep(3 * ttl)  # how long a result is kept says nothing while there is none
+        late = await runtime.submit(held.processor, TestState(), execution_id="bill-2")
+        held.open()
+        await early.result()
+        await late.result()  # or the word that it is forgotten by now
+    assert len(held.runs) == 1, "what still ran was forgotten, and ran again"
     assert refused == ["bill-0"], "what has failed ran again under its id"
     assert [result.success for result in results] == [True] * 3
     assert {handle.execution_id for handle in (first, second, third)} == {"bill-1"}
@@ -141,6 +159,14 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
         assert await runtime.dead.drop(letter.execution_id)
         assert not await runtime.dead.drop(letter.execution_id)
         assert await runtime.dead.list() == []
+        failures = []
+        for _ in range(3):
+            failures.append((await runtime.execute(refusing, TestState())).metadata.execution_id)
+            await trio.sleep(2 * CLOCK_GRAIN)  # the next one fails later, by any clock
+        listed = [letter.execution_id for letter in await runtime.dead.list()]
+        assert listed == failures[::-1], "the newest dead letter comes first"
+        for execution_id in failures:
+            assert await runtime.dead.drop(execution_id)
         assert (await runtime.execute(careful, TestState())).success
         assert await runtime.dead.list() == [], "the error of a call is its caller's"
         handle = await runtime.submit(gate.processor, TestState())

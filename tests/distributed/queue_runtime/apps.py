@@ -139,7 +139,7 @@ async def block(state: Work, ctx: Context) -> Work:
 async def stubborn(state: Work, ctx: Context) -> Work:
     """Lets nobody stop it until its gate is open (one for each delivery), then speaks at once."""
     line = f"begun {ctx.execution_id}"
-    number = len(board().lines(line)) + 1  # counted first: who reads the line may freeze us then
+    number = len(board().lines(line)) + 1  # before the test hears of it, and may freeze us
     board().write(line)
     while not board().is_open(f"{state.note}{number}"):
         time.sleep(0.005)  # noqa: ASYNC251
