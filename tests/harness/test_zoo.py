@@ -382,3 +382,21 @@ def test_a_rule_that_waits_for_ever_is_ended_by_its_limit(ask):
     found = ask(wait)
     assert (found.status, "was not done within" in found.reason) == (Status.FAIL, True)
     assert found.seconds < 30
+
+
+def test_the_page_of_the_matrix_counts_by_group():
+    from tests.harness import kill_matrix
+
+    matrix = {"mutants": [
+        {"name": "commit-forgotten", "expected": "STA-001", "by": ["STA-001", "STA-003"]},
+        {"name": "redis-loses-the-ttl", "expected": "STA-025", "by": ["STA-025"]},
+        {"name": "lost-update", "expected": "STA-004", "by": []},
+    ]}  # fmt: skip
+    rows = kill_matrix.table(matrix).splitlines()
+    state = next(row for row in rows if row.startswith("| STA"))
+    assert state.endswith("| 3 | 1 | 2 | 1 |")
+    assert rows[-1].endswith("| 3 | 1 | 2 | 1 |")
+    page = f"a\n{kill_matrix.BEGIN}\nold\n{kill_matrix.END}\nb"
+    once = kill_matrix.replaced(page, "new\n")
+    assert "old" not in once
+    assert kill_matrix.replaced(once, "new\n") == once
