@@ -68,21 +68,31 @@ def zoo(session: nox.Session) -> None:
     session.run("am2z", "zoo", *session.posargs)
 
 
+TIMED = ("tests/distributed/faults", "tests/distributed/chaos")
+"""Storms and cut lines are about time, which everything beside them stretches."""
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests, on two processes, with the branch coverage that they must reach."""
+    """All tests, on as many processes as keep two cores busy; many of them wait for servers."""
     install(session)
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    # Storms and cut lines are about time, which measuring would stretch: they come by themselves.
-    timed = ("tests/distributed/faults", "tests/distributed/chaos")
-    apart = [f"--ignore={folder}" for folder in timed]
+    session.run("pytest", "-n", "3", *(f"--ignore={folder}" for folder in TIMED))
+    session.run("pytest", "-n", "2", *TIMED)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The branch coverage that the tests must reach, processes that they start included."""
+    install(session)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", "2", *apart)
+    session.run(
+        "coverage", "run", "-m", "pytest", "-n", "2", *(f"--ignore={folder}" for folder in TIMED)
+    )
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", f"--fail-under={COVERAGE}")
-    session.run("pytest", "-n", "2", *timed)
 
 
 @nox.session
