@@ -63,8 +63,8 @@ def restart_resets_versions() -> Iterator[None]:
 def write_after_look() -> Iterator[None]:
     """A write looks at the version, and writes when others had their turn."""
     right = "    record = StateRecord("
-    wrong = f"    await trio.lowlevel.checkpoint()\n{right}"
-    with edit(LocalStateManager, "write", right, wrong):
+    waiting = "    await trio.lowlevel.checkpoint()\n    current = self._peek(session_id)"
+    with edit(LocalStateManager, "write", right, f"{waiting}\n{right}"):
         yield
 
 
