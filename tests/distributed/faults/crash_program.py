@@ -42,7 +42,7 @@ ENOUGH = 90.0
 
 PERMANENT = ("st:", "s:", "sessions")
 """Keys without a time to live: what sessions committed, and their register."""
-PASSING = ("q:", "procs", "events", "fence", "served:", "wake:", "r:", "in:")
+PASSING = ("q:", "procs", "events", "fence", "shards", "served:", "wake:", "r:", "in:")
 """Keys with one, that may be there for a while: results, counters, presence, events."""
 
 
