@@ -1,7 +1,7 @@
 """Writes what the zoo found into docs/kill-matrix.md.
 
-    am2z zoo --json > matrix.json
-    python -m tests.harness.kill_matrix matrix.json
+am2z zoo --json > matrix.json
+python -m tests.harness.kill_matrix matrix.json
 """
 
 from __future__ import annotations
