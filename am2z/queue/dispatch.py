@@ -42,6 +42,7 @@ SETTLE = 2.0
 """Seconds after a new connection for which workers may not have said yet that they are there."""
 
 _FINISHED = CancelAnswer.FINISHED
+_UNSERVED = EnqueueAnswer.UNSERVED
 
 
 class Dispatch:
@@ -92,20 +93,15 @@ class Dispatch:
         parent: Parent | None = None,
     ) -> QueueHandle[StateT] | None:
         """Put an execution into the queue; ``None`` where its parent is not ours any more."""
-        node, inbox = self._node, self._inbox
         await self._events.ready()
-        pending = inbox.expect(
-            request.execution_id, request.name, is_transient=is_transient, is_child=depth > 0
-        )
-        handle = QueueHandle(request, node, inbox, self._events, pending)
+        handle = self._expect(request, is_transient=is_transient, is_child=depth > 0)
         if self._is_closed:
             handle.refuse(runtime_stopped(request.name))
             return handle
-        job = self._job(request, depth, budget)
         try:
             if depth == 0:
                 self._resources.check_process()
-            enqueued = await self._send(request, job, parent)
+            [enqueued] = await self._send([self._submission(request, depth, budget, parent)])
         except AM2ZError as error:
             handle.refuse(error)
             return handle
@@ -124,8 +120,9 @@ class Dispatch:
         if refused := self._refusal(request, enqueued.answer, enqueued.waiting):
             handle.refuse(refused)
             return handle
-        self._accept(request, pending, enqueued)
-        if is_transient and isinstance(pending.finished, RuntimeStoppedError) and parent is None:
+        self._accept(request, handle.pending, enqueued)
+        is_told = isinstance(handle.pending.finished, RuntimeStoppedError)
+        if is_transient and is_told and parent is None:
             # While we asked the runtime stopped, and answered the caller: nobody waits any more.
             await self.withdraw(request.execution_id)
         return handle
@@ -147,21 +144,14 @@ class Dispatch:
     async def submit_many(self, requests: Sequence[Request[StateT]]) -> list[QueueHandle[StateT]]:
         """Enqueue for a caller who wants many at once; their ids are new."""
         await self._events.ready()
-        handles = []
-        for request in requests:
-            pending = self._inbox.expect(
-                request.execution_id, request.name, is_transient=False, is_child=False
-            )
-            handles.append(QueueHandle(request, self._node, self._inbox, self._events, pending))
+        handles = [self._expect(request) for request in requests]
         if self._is_closed:
             for handle, request in zip(handles, requests, strict=True):
                 handle.refuse(runtime_stopped(request.name))
             return handles
         try:
             self._resources.check_process()
-            submissions = [self._submission(request, self._job(request)) for request in requests]
-            with network_errors(self._node.client.safe_url):
-                answers = await self._sender.enqueue_all(submissions)
+            answers = await self._send([self._submission(request) for request in requests])
         except AM2ZError as error:
             for handle in handles:
                 handle.refuse(error)
@@ -183,13 +173,24 @@ class Dispatch:
                 for handle in handles:
                     nursery.start_soon(handle.abandon)
 
-    def _job(self, request: Request[Any], depth: int = 0, budget: float | None = None) -> Job:
-        name = type_name(type(request.state))
-        return Job(name, request.data, request.session_id, depth, budget)
+    def _expect(
+        self, request: Request[StateT], *, is_transient: bool = False, is_child: bool = False
+    ) -> QueueHandle[StateT]:
+        """Wait for what is about to be enqueued: its answer may be there before our own."""
+        pending = self._inbox.expect(
+            request.execution_id, request.name, is_transient=is_transient, is_child=is_child
+        )
+        return QueueHandle(request, self._node, self._inbox, self._events, pending)
 
     def _submission(
-        self, request: Request[Any], job: Job, parent: Parent | None = None
+        self,
+        request: Request[Any],
+        depth: int = 0,
+        budget: float | None = None,
+        parent: Parent | None = None,
     ) -> Submission:
+        name = type_name(type(request.state))
+        job = Job(name, request.data, request.session_id, depth, budget)
         when = request.when or AT_ONCE
         return Submission(
             request.execution_id,
@@ -205,17 +206,20 @@ class Dispatch:
             max_queue=self._most_waiting if parent is None else 0,
         )
 
-    async def _send(self, request: Request[Any], job: Job, parent: Parent | None) -> Enqueued:
-        submission = self._submission(request, job, parent)
+    async def _send(self, submissions: Sequence[Submission]) -> list[Enqueued]:
         with network_errors(self._node.client.safe_url):
-            if submission.need_served and self._maintenance.has_withdrawn:
+            if self._maintenance.has_withdrawn and any(one.need_served for one in submissions):
                 await self._maintenance.announce()  # or our own word would deceive us
-            while True:
-                enqueued = await self._sender.enqueue(submission)
-                is_unserved = enqueued.answer is EnqueueAnswer.UNSERVED
-                if not is_unserved or trio.current_time() >= self._settled_at:
-                    return enqueued
+            answers = await self._sender.enqueue(submissions)
+            while trio.current_time() < self._settled_at:
+                unserved = [n for n, one in enumerate(answers) if one.answer is _UNSERVED]
+                if not unserved:
+                    break
                 await trio.sleep(RETRY_PAUSE)
+                again = await self._sender.enqueue([submissions[n] for n in unserved])
+                for n, answer in zip(unserved, again, strict=True):
+                    answers[n] = answer
+            return answers
 
     @property
     def _most_waiting(self) -> int:
@@ -232,7 +236,7 @@ class Dispatch:
         """The error that an answer to ``enqueue`` means; ``None`` where it was accepted."""
         if answer is EnqueueAnswer.STOPPED:
             return session_stopped(request.session_id)
-        if answer is EnqueueAnswer.UNSERVED:
+        if answer is _UNSERVED:
             return ProcessorNotFoundError(request.name, self._registry.names())
         if answer is EnqueueAnswer.MISMATCH:
             return ConfigurationError(

@@ -8,10 +8,13 @@ after each reconnection: no result can be missed.
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Iterable
 
 import trio
 
 from am2z.errors import AM2ZError
+from am2z.queue.bell import Bell
 from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
 from am2z.queue.locks import QueueLocks
@@ -28,14 +31,16 @@ BATCH = 200
 FEW = 2
 """With so many who wait, what else has come is not asked for in one piece."""
 SWEEP = 2.0
-"""How often those who have waited for that long are looked up, in seconds."""
+"""Who has waited for so many seconds is looked up for the first time,"""
+SELDOM = 60.0
+"""and then after ever longer pauses, up to this one: many who wait for long must not cost much."""
 
 
 class Pending:
     """A caller's wait for one execution."""
 
     __slots__ = ("_done", "execution_id", "finished", "if_cancelled", "is_accepted", "is_child",
-                 "is_transient", "processor_name", "since", "waiters")  # fmt: skip
+                 "is_transient", "looked_at", "processor_name", "since", "waiters")  # fmt: skip
 
     def __init__(
         self, execution_id: str, processor_name: str, *, is_transient: bool, is_child: bool
@@ -48,7 +53,7 @@ class Pending:
         self.if_cancelled: AM2ZError | None = None
         self.waiters = 0
         self.finished: Finished | BaseException | None = None
-        self.since = trio.current_time()
+        self.since = self.looked_at = trio.current_time()
         self._done = trio.Event()
 
     def resolve(self, finished: Finished | BaseException) -> None:
@@ -59,6 +64,15 @@ class Pending:
                 finished = self.if_cancelled  # it was us who cancelled it, and this is why
             self.finished = finished
             self._done.set()
+
+    def look_soon(self) -> None:
+        """It may have ended without our being told."""
+        self.looked_at = -math.inf
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether to look it up: each wait is twice as long as it was at the look before."""
+        pause = min(max(self.looked_at - self.since, SWEEP), SELDOM)
+        return now - self.looked_at >= pause
 
     async def wait(self) -> Finished | BaseException:
         """Return how it ended."""
@@ -79,7 +93,7 @@ class Inbox:
         self._leases = leases
         self._locks = locks
         self._pending: dict[str, set[Pending]] = {}
-        self._look_now = trio.Event()
+        self._look_now = Bell()
         self._emptied = trio.lowlevel.ParkingLot()
         node.client.on_reconnect.append(self._reconnected)
 
@@ -141,7 +155,7 @@ class Inbox:
                     messages = rest or []
             except RECOVERABLE as error:
                 _log.warning("the inbox could not be read: %s", error)
-                self._look_now.set()
+                self._look_soon(self.waiting)
                 await trio.sleep(RETRY_PAUSE)
 
     async def sweep(self) -> None:
@@ -149,13 +163,14 @@ class Inbox:
         while True:
             with trio.move_on_after(SWEEP):
                 await self._look_now.wait()
-            everybody = self._look_now.is_set()
-            self._look_now = trio.Event()
-            oldest = trio.current_time() - (0 if everybody else SWEEP)
-            names = [p.execution_id for p in self.waiting if p.since <= oldest]
+            now = trio.current_time()
+            overdue = [pending for pending in self.waiting if pending.is_overdue(now)]
             try:
-                for start in range(0, len(names), BATCH):
-                    await self.look_up(names[start : start + BATCH])
+                for start in range(0, len(overdue), BATCH):
+                    batch = overdue[start : start + BATCH]
+                    await self.look_up([pending.execution_id for pending in batch])
+                    for pending in batch:
+                        pending.looked_at = now
             except RECOVERABLE as error:
                 _log.warning("waiting executions could not be looked up: %s", error)
 
@@ -177,7 +192,7 @@ class Inbox:
     def take_soon(self, finished: Finished) -> None:
         """An execution has ended; a result that was too long to be told is fetched meanwhile."""
         if finished.body is None:
-            self._look_now.set()
+            self._look_soon(self._pending.get(finished.id, ()))
         else:
             self.resolve(finished)
 
@@ -192,5 +207,10 @@ class Inbox:
                 # Accepted once, and now unknown: Redis lost it. Better an answer than a wait.
                 self.resolve(Finished(look.id, Status.FAILED, Why.LOST, 0, None, b""))
 
+    def _look_soon(self, waiting: Iterable[Pending]) -> None:
+        for pending in waiting:
+            pending.look_soon()
+        self._look_now.ring()
+
     def _reconnected(self) -> None:
-        self._look_now.set()
+        self._look_soon(self.waiting)

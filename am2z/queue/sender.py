@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import trio
 
 from am2z.queue.bell import Bell
-from am2z.queue.client.faults import ClientClosedError
+from am2z.queue.client.faults import ClientClosedError, copied
 from am2z.queue.client.waiter import Waiter
 from am2z.queue.node import RECOVERABLE, Node
 from am2z.queue.protocol import Submission
@@ -25,40 +25,31 @@ MOST_BYTES = 1024 * 1024
 class Sender:
     """What is asked for while an exchange is under way goes into the next one.
 
-    A lone caller waits for nobody, and a thousand at once cost a few exchanges.
+    A lone caller waits for nobody, not even for a task of ours: it sends by itself. A thousand at
+    once cost a few exchanges.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._waiting: deque[tuple[Submission, Waiter]] = deque()
         self._to_do = Bell()
+        self._is_sending = False
         self._is_over = False
+        self._lone_caller = trio.CancelScope()
 
-    async def enqueue(self, submission: Submission) -> Enqueued:
-        """See ``Protocol.enqueue``. Cancelled before it was sent, it never is."""
+    async def enqueue(self, submissions: Sequence[Submission]) -> list[Enqueued]:
+        """See ``Protocol.enqueue_many``; raises the first error of several exchanges.
+
+        Cancelled before something was sent, it never is.
+        """
         if self._is_over:
             raise ClientClosedError("the runtime has stopped")
-        entry = (submission, Waiter())
-        self._waiting.append(entry)
-        self._to_do.ring()
-        try:
-            reply = await entry[1].wait()
-        except trio.Cancelled:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-            raise
-        if isinstance(reply, Exception):
-            raise reply
-        assert isinstance(reply, Enqueued)
-        return reply
-
-    async def enqueue_all(self, submissions: Sequence[Submission]) -> list[Enqueued]:
-        """See ``Protocol.enqueue_many``; raises the first error of several exchanges."""
-        if self._is_over:
-            raise ClientClosedError("the runtime has stopped")
+        if len(submissions) == 1 and not self._is_sending and not self._waiting:
+            return await self._send_alone(submissions)
         entries = [(submission, Waiter()) for submission in submissions]
         self._waiting.extend(entries)
-        self._to_do.ring()
+        if not self._is_sending:
+            self._to_do.ring()
         try:
             replies = [await waiter.wait() for _, waiter in entries]
         except trio.Cancelled:
@@ -70,15 +61,21 @@ class Sender:
                 raise reply
         return replies
 
+    async def _send_alone(self, submissions: Sequence[Submission]) -> list[Enqueued]:
+        with trio.CancelScope() as self._lone_caller:
+            return await self._exchange(submissions)
+        raise ClientClosedError("the runtime has stopped")
+
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send what waits, until cancelled."""
         try:
             while True:
                 await self._to_do.wait()
-                while self._waiting:
+                while self._waiting and not self._is_sending:
                     await self._send(self._next())
         finally:
             self._is_over = True
+            self._lone_caller.cancel()
             for _, waiter in self._waiting:
                 waiter.settle(ClientClosedError("the runtime has stopped"))
 
@@ -91,11 +88,10 @@ class Sender:
 
     async def _send(self, batch: list[tuple[Submission, Waiter]]) -> None:
         try:
-            answers = await self._node.protocol.enqueue_many([entry[0] for entry in batch])
+            answers = await self._exchange([submission for submission, _ in batch])
         except RECOVERABLE as error:
             for _, waiter in batch:
-                # One each: an exception that many tasks raise would gather all their tracebacks.
-                waiter.settle(_copy(error))
+                waiter.settle(copied(error))
         except BaseException:
             for _, waiter in batch:
                 waiter.settle(ClientClosedError("the runtime has stopped"))
@@ -104,9 +100,11 @@ class Sender:
             for (_, waiter), answer in zip(batch, answers, strict=True):
                 waiter.settle(answer)
 
-
-def _copy(error: Exception) -> Exception:
-    again = error.__class__.__new__(error.__class__, *error.args)
-    again.__dict__.update(error.__dict__)
-    again.__cause__ = error
-    return again
+    async def _exchange(self, submissions: Sequence[Submission]) -> list[Enqueued]:
+        self._is_sending = True
+        try:
+            return await self._node.protocol.enqueue_many(submissions)
+        finally:
+            self._is_sending = False
+            if self._waiting:  # they came meanwhile
+                self._to_do.ring()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-__all__ = ["ClientClosedError", "ConnectionLostError", "CredentialsError"]
+__all__ = ["ClientClosedError", "ConnectionLostError", "CredentialsError", "copied"]
 
 
 class ConnectionLostError(RedisConnectionError):
@@ -25,3 +25,11 @@ class ClientClosedError(RedisConnectionError):
 
 class CredentialsError(RedisConnectionError):
     """The credential provider failed, or gave what is no user and password."""
+
+
+def copied(error: Exception) -> Exception:
+    """The same error as a fresh object: one that many tasks raise would gather their tracebacks."""
+    again = error.__class__.__new__(error.__class__, *error.args)
+    again.__dict__.update(error.__dict__)
+    again.__cause__ = error
+    return again

@@ -21,7 +21,7 @@ from .aside import Aside
 from .connection import Connection
 from .detour import VALUES, Detour, describe, detour_of
 from .dialler import DIAL_ERRORS, REFUSALS, Dialler
-from .faults import ClientClosedError, ConnectionLostError
+from .faults import ClientClosedError, ConnectionLostError, copied
 from .url import Address
 from .waiter import Waiter
 
@@ -153,7 +153,7 @@ class Link:
                     await connection.room()
                 elif self._refusal is not None:
                     self._wanted.set()
-                    raise _copy(self._refusal)
+                    raise copied(self._refusal)
                 else:
                     await self._changed.wait()
         detail = f": {self._last_error}" if self._last_error is not None else ""
@@ -311,8 +311,3 @@ _backoff = EqualJitterBackoff(cap=1.0, base=0.01)
 def _pause(failures: int) -> float:
     """Seconds between attempts: at most one, so that work resumes soon after Redis."""
     return _backoff.compute(min(failures, 10))  # it cannot raise two to the thousandth
-
-
-def _copy(error: Exception) -> Exception:
-    """The same error as a fresh object: one that many tasks raise would gather their tracebacks."""
-    return type(error)(*error.args)

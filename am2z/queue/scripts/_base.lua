@@ -17,5 +17,6 @@ local function call(...)
   if type(reply) == 'table' and reply.err then return mend(reply.err, ...) end
   return reply
 end
+local function is_count(text) return #text < 16 and string.match(text, '^%d+$') end
 -- Lua writes large numbers with an exponent; this writes every digit of a whole number below 2^53.
 local function int(n) return string.format('%d', n) end

@@ -5,6 +5,7 @@
 --@include result
 --@include count
 --@include dead
+--@include session
 local budget = 1000  -- children that one script may cancel; see cancel_children
 local ended = 0      -- executions that this script finished
 
@@ -21,8 +22,7 @@ local function finish(id, job, status, why, body, ttl, data, version, fence)
   if group ~= '' then
     if was == 'a' then call('SREM', P .. 'sj:' .. group, id)
     elseif was == 'y' then call('SREM', P .. 'sy:' .. group, id) end
-    -- XX: a stopped session is not listed again
-    if why ~= 'stopped' then call('ZADD', P .. 'sessions', 'XX', int(now_ms()), group) end
+    if not stopped(group) then use(group, int(now_ms())) end
   end
   move(job.p, group, was, status)
   -- what never started has no `active` event, so its end must not look like the end of a run

@@ -12,7 +12,6 @@
 local function read_payload(id) return call('GET', P .. 'd:' .. id) or '' end
 
 local STATUS = {w = true, y = true, a = true}
-local function is_count(text) return #text < 16 and string.match(text, '^%d+$') end
 
 -- nil for an unknown execution, and for a record that others broke.
 local function read_job(id)

@@ -1,7 +1,7 @@
 --@include base
 -- What costs less when it is done together: a script gathers it, and writes it with settle(), the last
 -- thing that it does. Nothing reads it in between.
-local sums, unleased, mail = {}, {}, {}
+local sums, unleased, mail, used = {}, {}, {}, {}
 
 -- Adds n to a field of a hash of counters.
 local function add(key, field, n)
@@ -12,6 +12,9 @@ local function add(key, field, n)
   end
   fields[field] = (fields[field] or 0) + n
 end
+
+-- Something happened in a session at that time.
+local function use(group, now) used[group] = now end
 
 local function post(runtime, text)
   local texts = mail[runtime]
@@ -34,6 +37,13 @@ local function settle(answer)
     end
   end
   in_pieces('ZREM', P .. 'leases', unleased)
+  local groups = {}
+  for group, now in pairs(used) do
+    groups[#groups + 1] = now
+    groups[#groups + 1] = group
+  end
+  -- XX: a session that was stopped or forgotten is not listed again
+  if groups[1] then call('ZADD', P .. 'sessions', 'XX', unpack(groups)) end
   for runtime, texts in pairs(mail) do
     local inbox = P .. 'in:' .. runtime
     -- A runtime that is alive renews its inbox; that of a dead one goes after ten minutes.

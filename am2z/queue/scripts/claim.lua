@@ -16,7 +16,7 @@
 local runtime, total, wants = ARGV[1], tonumber(ARGV[4]), 5 + 2 * tonumber(ARGV[5])
 local expiry = int(now_ms() + tonumber(ARGV[2]))
 local answer, leases = {{}, -1}, {'ZADD', P .. 'leases'}
-local taken, looks = 0, 1000  -- a script skips only so many ids that wait no longer
+local keys, taken, looks = {}, 0, 1000  -- a script skips only so many ids that wait no longer
 local fence
 
 if ARGV[wants + 1] then
@@ -64,7 +64,8 @@ local function take(id, proc, group)
   leases[2 * taken + 2] = id
   move(proc, group, 'w', 'a')
   event('active', id, {p = proc, s = group, n = n, a = attempt})
-  answer[taken + 2] = {id, f, attempt, n, proc, group, read_payload(id)}
+  answer[taken + 2] = {id, f, attempt, n, proc, group}
+  keys[taken] = P .. 'd:' .. id
   return 1
 end
 
@@ -96,5 +97,10 @@ for i = 6, wants, 2 do
   elseif call('EXISTS', P .. 'wake:' .. proc) == 0 then wake(proc) end
   if taken >= total then break end
 end
-if taken > 0 then call(unpack(leases)) end
+if taken > 0 then
+  call(unpack(leases))
+  for n, payload in ipairs(call('MGET', unpack(keys))) do
+    answer[n + 2][7] = payload or ''  -- '' where it was lost
+  end
+end
 return settle(answer)

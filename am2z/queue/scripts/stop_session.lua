@@ -6,12 +6,15 @@
 -- Answers {finished, more (1 or 0)}
 --@include corrupt
 --@include unqueue
+--@include state
 local group, left, ttl, keep = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local key = P .. 's:' .. group
 local flags = call('HMGET', key, 'stopped', 'created')
 if flags[1] == '2' then return {0, 0} end
 if not flags[1] then
   call('HSET', key, 'stopped', '1')
+  -- Listed no longer, and the first to be named where a caller asks who has expired.
+  call('ZADD', P .. 'sessions', '0', group)
   if flags[2] then record('stopped', 's', group) end
 end
 
@@ -41,14 +44,11 @@ for _, field in ipairs(call('HKEYS', key)) do
   end
 end
 
-if left <= 0 then
-  call('ZADD', P .. 'sessions', 0, group)
-  return settle({ended, 1})
-end
+if left <= 0 then return settle({ended, 1}) end
 call('HSET', key, 'stopped', '2')
 call('ZREM', P .. 'sessions', group)
 if keep > 0 then
   call('PEXPIRE', key, keep)
-  call('PEXPIRE', P .. 'st:' .. group, keep)
+  expire_state(group, keep)
 end
 return settle({ended, 0})

@@ -28,13 +28,12 @@ class Changed:
     """Puts the scripts of a folder in the place of those that are shipped."""
 
     def __init__(self, folder: Path) -> None:
-        made: dict[tuple[int, str], Script] = {}
-
         def put_together(self: ScriptLibrary, name: str) -> Script:
-            if (id(self), name) not in made:
-                text = self._expand(library._read(name), set())
-                made[id(self), name] = Script(text, name=name)
-            return made[id(self), name]
+            # Kept in the library: its overrides are its own, and its id may come again.
+            made: dict[str, Script] = self.__dict__.setdefault(f"from {folder}", {})
+            if name not in made:
+                made[name] = Script(self._expand(library._read(name), set()), name=name)
+            return made[name]
 
         library._read = lambda name: (folder / f"{name}.lua").read_text()  # type: ignore[assignment]
         ScriptLibrary.__getitem__ = put_together  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from am2z.queue.protocol import Parent, Report, StateWrite, Submission
 
 from .protocol_driver import Driver
 
-_CALLERS = ("eval", "evalsha", "info", "config|resetstat")
+_CALLERS = ("eval", "evalsha", "info", "config", "config|resetstat")
 _EVENT_ID = re.compile(r"\d{13}-\d+")
 
 

@@ -7,6 +7,7 @@ import trio
 
 from am2z import Context, ExecutionCancelledError, NetworkError, QueueRuntime, processor
 from am2z.queue import inbox
+from am2z.queue.inbox import Pending
 
 from .apps import Work
 from .conftest import wait_until
@@ -126,6 +127,23 @@ async def test_lost_message_does_not_hang_its_waiter(make, eyes, monkeypatch):
         with trio.fail_after(2):
             assert (await handle.result()).success
         assert not eyes.redis.exists(key)
+
+
+async def test_who_waits_for_long_is_looked_up_ever_more_seldom(autojump_clock):
+    pending = Pending("x", "one", is_transient=False, is_child=False)
+    looks = []
+    for _ in range(400):
+        await trio.sleep(1)
+        if pending.is_overdue(trio.current_time()):
+            pending.looked_at = trio.current_time()
+            looks.append(trio.current_time() - pending.since)
+    assert looks == [2, 4, 8, 16, 32, 64, 124, 184, 244, 304, 364]
+
+
+async def test_whom_a_message_may_have_missed_is_looked_up_at_once(autojump_clock):
+    pending = Pending("x", "one", is_transient=False, is_child=False)
+    pending.look_soon()
+    assert pending.is_overdue(trio.current_time())
 
 
 async def test_result_that_redis_forgot_is_a_clear_error(make, eyes, monkeypatch):
