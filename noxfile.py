@@ -29,7 +29,7 @@ def install(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """The runtimes in ``examples/``, each beside the built wheel in an empty environment."""
     session.install("build>=1.2")
-    work = Path(session.create_tmp())
+    work = Path(session.create_tmp()).resolve()  # the tests below start in other folders
     shutil.rmtree(work / "dist", ignore_errors=True)
     dist = str(work / "dist")
     session.run("python", "-m", "build", "--wheel", "--outdir", dist, str(ROOT), silent=True)
@@ -43,7 +43,7 @@ def examples(session: nox.Session) -> None:
             project = Path(folder) / name
             shutil.copytree(ROOT / "examples" / f"{name}-runtime", project)
             session.run(
-                python, "-m", "pip", "install", "--quiet", f"{built.resolve()}[harness]",
+                python, "-m", "pip", "install", "--quiet", f"{built}[harness]",
                 str(project), external=True,
             )  # fmt: skip
             session.chdir(project)
