@@ -227,7 +227,7 @@ async def test_resource_stats_are_a_complete_and_frozen_picture(kit: Kit) -> Non
     assert later.connections.percentage == pytest.approx(later.connections.active / 10)
     assert picture.memory.percentage == pytest.approx(picture.memory.used / 100)
     with pytest.raises(AttributeError):
-        picture.sessions.active = 9  # type: ignore[misc]
+        picture.sessions.active = 9  # type: ignore[misc]  # it is frozen
 
 
 @rule("RES-012")
