@@ -83,6 +83,8 @@ def main(modules: Sequence[str]) -> None:
     os.dup2(silence, 2)
     for line in sys.stdin.buffer:
         order = msgspec.json.decode(line, type=Order)
+        if order.base == "queue":
+            import_module("am2z.queue.client.fake")  # here, once, and not in every child
         enter: Enter = mutants[order.name].enter if order.name else nullcontext
         for finding in _survey(order, enter, rules):
             findings.write(msgspec.json.encode(finding) + b"\n")

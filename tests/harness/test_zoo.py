@@ -262,21 +262,83 @@ def test_a_broken_suite_is_said_once(monkeypatch):
         runner.run(runner.Plan())
 
 
-def test_ctrl_c_ends_the_workers_too():
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_workers_too_and_what_they_have_started(number, status):
     process = subprocess.Popen(
         [sys.executable, "-m", "am2z", "zoo", "--jobs", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT,
     )  # fmt: skip
     me = psutil.Process(process.pid)
     try:
-        while len(workers := me.children(recursive=True)) < 2:
+        # Two workers, and at least one mutant in a process of its own.
+        while len(found := me.children(recursive=True)) < 3:
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        workers = {child.pid for child in me.children()}
+        process.send_signal(number)
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130, error
-    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    assert process.returncode == status, error
+    found += [psutil.Process(pid) for pid in psutil.pids() if session_of(pid) in workers]
+    assert psutil.wait_procs(found, timeout=30)[1] == []
+
+
+def session_of(pid):
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+# --- which rules are asked
+
+
+def asked(name, **options):
+    return runner._asked(runner.Plan(**options), ZOO, load_catalogue(), ZOO[name])
+
+
+def test_a_local_mutant_is_asked_every_rule():
+    assert asked("commit-forgotten") == ()
+
+
+def test_a_mutant_of_a_queue_is_asked_the_rules_of_its_group_that_are_for_one_there():
+    on_a_queue = {one.rule for one in ZOO.values() if one.base == "queue"}
+    rules = asked("redis-loses-the-ttl")
+    assert {rule for rule in on_a_queue if rule.startswith("STA")} <= {*rules}
+    assert ZOO["redis-loses-the-ttl"].rule in rules
+    assert len(rules) < 30
+    assert asked("redis-loses-the-ttl", whole=True) == ()
+
+
+@pytest.mark.parametrize("name", ["commit-forgotten", "redis-loses-the-ttl"])
+def test_in_a_hurry_a_mutant_is_asked_only_the_rules_that_name_it(name):
+    naming = [rule.id for rule in load_catalogue().values() if name in rule.mutants]
+    assert list(asked(name, quick=True)) == naming
+
+
+def test_a_correct_runtime_is_asked_every_rule_once():
+    rules = tuple(load_catalogue())
+    for base in BASES:
+        parts = runner._control(base, rules, 0)
+        assert sorted(rule for part in parts for rule in part.rules) == sorted(rules)
+    assert len(runner._control("queue", rules[:2], 0)) == 2
+
+
+# --- the same seed, the same matrix
+
+
+def test_the_same_seed_gives_the_same_matrix_whatever_the_order_and_the_hashes():
+    names = ["attempts-share-state", "events-held-back", "sessions-unsorted", "commit-forgotten"]
+    matrices = []
+    for jobs, hashes in ("1", "1"), ("3", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "am2z", "zoo", *names, "--json", "--jobs", jobs, "--seed", "7"],
+            env={**ENVIRONMENT, "PYTHONHASHSEED": hashes}, stdout=subprocess.PIPE, check=True,
+        )  # fmt: skip
+        matrix = json.loads(done.stdout)
+        del matrix["seconds"]
+        matrices.append(json.dumps(matrix))
+    assert matrices[0] == matrices[1]
 
 
 # --- what the matrix says
