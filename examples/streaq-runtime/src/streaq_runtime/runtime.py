@@ -72,7 +72,9 @@ class StreaqRuntime(ForwardingRuntime):
         self._handles: dict[str, Handle] = {}
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
-        self._scope = trio.CancelScope()
+        self._followers: trio.Nursery
+        self._ending, self._over = trio.Event(), trio.Event()
+        self._over.set()
         self._worker: Worker[None] | None = None
         logging.getLogger("streaq").setLevel(logging.WARNING)
 
@@ -103,6 +105,8 @@ class StreaqRuntime(ForwardingRuntime):
             await self._settle()
         finally:
             self._stop_worker()
+            with trio.move_on_after(SETTLING, shield=True):
+                await self._over.wait()
             self._nursery.cancel_scope.cancel()
             await self._manager.__aexit__(None, None, None)
             self._manager = self._nursery = None
@@ -127,28 +131,31 @@ class StreaqRuntime(ForwardingRuntime):
         )
         ttl = timedelta(seconds=max(1.0, self.config.result_ttl))  # it counts whole seconds
         self._task = worker.task(name=TASK, max_tries=None, ttl=ttl, silent=True)(self._run)
-        self._scope = trio.CancelScope()
-        await self._nursery.start(self._work, worker, self._scope)
+        self._ending, self._over = trio.Event(), trio.Event()
+        await self._nursery.start(self._live, worker)
         self._worker = worker
 
-    async def _work(
-        self,
-        worker: Worker[None],
-        scope: trio.CancelScope,
-        *,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
+    async def _live(self, worker: Worker[None], task_status: trio.TaskStatus[None]) -> None:
+        """One life of streaq's worker. Who waits through its connection ends before it does."""
         try:
-            with scope:
-                await worker.run_async(task_status=task_status)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(worker.run_async)
+                async with trio.open_nursery() as self._followers:
+                    task_status.started()
+                    await self._ending.wait()
+                    self._followers.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
         except* (RedisError, ClosedResourceError):
-            if not scope.cancel_called:  # cut off in the middle of a command, streaq fails aloud
+            if not self._ending.is_set():  # cut off in the middle of a command, streaq fails aloud
                 raise
+        finally:
+            self._over.set()
 
     async def stop(self) -> None:
         await self.inner.stop()
         await self._settle()
         self._stop_worker()
+        await self._over.wait()
 
     async def _settle(self) -> None:
         """What has ended here is told to streaq, and by it to whoever waits."""
@@ -159,7 +166,7 @@ class StreaqRuntime(ForwardingRuntime):
 
     def _stop_worker(self) -> None:
         self._worker = None
-        self._scope.cancel()
+        self._ending.set()
         for handle in list(self._handles.values()):
             handle.resolve(refusal(handle.request, runtime_stopped(handle.request.name)))
 
@@ -185,7 +192,7 @@ class StreaqRuntime(ForwardingRuntime):
         at: datetime | float | None = None,
     ) -> ExecutionHandle[StateT]:
         await trio.lowlevel.checkpoint()
-        if not self.is_started or self._nursery is None:
+        if not self.is_started:
             raise RuntimeNotStartedError("use the runtime inside `async with runtime:`")
         request = self._admission.admit(
             processor, state, session_id, execution_id=execution_id, delay=delay, at=at
@@ -194,7 +201,7 @@ class StreaqRuntime(ForwardingRuntime):
             check_same_work(known.request, request)
             return known
         handle = self._handles[request.execution_id] = Handle(self, request)
-        self._nursery.start_soon(self._follow, handle)
+        self._followers.start_soon(self._follow, handle)
         await handle.accepted.wait()
         return handle
 
