@@ -181,7 +181,7 @@ async def _survey(
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=plan.as_json or not console.is_terminal,
     )
     task = bars.add_task("", total=len(orders))
 

@@ -9,21 +9,20 @@ from contextlib import contextmanager
 from io import StringIO
 from types import SimpleNamespace
 
+import msgspec
 import psutil
 import pytest
-import trio
 from rich.console import Console
 
 from am2z import ConfigurationError, cli
 from am2z.queue.library import library
 from harness.catalogue import load_catalogue
 from harness.outcome import Status
-from harness.rules import RuleCheck
 from harness.zoo import load_mutants, runner
-from harness.zoo.kit import BASES, ZooKit
+from harness.zoo.kit import BASES
 from harness.zoo.matrix import Control, Fate, Matrix
 from harness.zoo.mutant import Mutant, all_mutants, mutant, patch, script
-from harness.zoo.worker import HUNG, Finding
+from harness.zoo.worker import HUNG, Finding, Order
 from tests.harness.command import ENVIRONMENT
 from tests.harness.conftest import make_rule
 
@@ -327,18 +326,22 @@ def test_a_correct_runtime_is_asked_every_rule_once():
 # --- the same seed, the same matrix
 
 
-def test_the_same_seed_gives_the_same_matrix_whatever_the_order_and_the_hashes():
-    names = ["attempts-share-state", "events-held-back", "sessions-unsorted", "commit-forgotten"]
-    matrices = []
-    for jobs, hashes in ("1", "1"), ("3", "2"):
-        done = subprocess.run(
-            [sys.executable, "-m", "am2z", "zoo", *names, "--json", "--jobs", jobs, "--seed", "7"],
+def test_the_same_seed_gives_the_same_findings_whatever_the_order_of_hashes():
+    orders = [
+        Order(name, ZOO[name].base, ZOO[name].rule, 7, asked(name))
+        for name in ("attempts-share-state", "lock-get-then-set")
+    ]
+    told = []
+    for hashes in "12":
+        worker = subprocess.run(
+            [sys.executable, "-m", "harness.zoo.worker"],
+            input=b"".join(msgspec.json.encode(order) + b"\n" for order in orders),
             env={**ENVIRONMENT, "PYTHONHASHSEED": hashes}, stdout=subprocess.PIPE, check=True,
         )  # fmt: skip
-        matrix = json.loads(done.stdout)
-        del matrix["seconds"]
-        matrices.append(json.dumps(matrix))
-    assert matrices[0] == matrices[1]
+        found = [msgspec.json.decode(line, type=Finding) for line in worker.stdout.splitlines()]
+        told.append([(one.rule, one.status, one.is_lesson) for one in found])
+    assert told[0] == told[1]
+    assert {one.first for one in orders} <= {rule for rule, _, lesson in told[0] if lesson}
 
 
 # --- what the matrix says
@@ -400,50 +403,7 @@ def test_what_was_left_out_or_undecided_is_noted():
     assert "3 rules left out" in told
 
 
-# --- time in the zoo
-
-
-@pytest.fixture
-def ask(monkeypatch):
-    monkeypatch.setattr(RuleCheck, "is_published", True)
-
-    def ask(body, **fields):
-        kit = ZooKit(BASES["local"], "am2z-test-zoo", base="local")
-        return kit.check(RuleCheck(make_rule(**fields), body))
-
-    return ask
-
-
-def test_a_wait_in_which_nothing_else_can_happen_costs_nothing(ask):
-    async def sleep(kit):
-        began = trio.current_time()
-        with trio.move_on_after(5):
-            await trio.sleep_forever()
-        for _ in range(20):
-            await trio.sleep(1)
-        assert trio.current_time() - began >= 25
-
-    found = ask(sleep)
-    assert found.status is Status.PASS, found.reason
-    assert found.seconds < 25
-
-
-def test_no_wait_is_skipped_while_a_thread_works(ask):
-    async def work(kit):
-        with trio.fail_after(20):
-            await trio.to_thread.run_sync(psutil.Process().cpu_percent, 0.1)
-
-    found = ask(work)
-    assert found.status is Status.PASS, found.reason
-
-
-def test_a_rule_that_waits_for_ever_is_ended_by_its_limit(ask):
-    async def wait(kit):
-        await trio.sleep_forever()
-
-    found = ask(wait)
-    assert (found.status, "was not done within" in found.reason) == (Status.FAIL, True)
-    assert found.seconds < 30
+# --- the page
 
 
 def test_the_page_of_the_matrix_counts_by_group():
