@@ -20,6 +20,7 @@ from am2z import (
     RetryPolicy,
     Runtime,
     RuntimeConfig,
+    RuntimeStats,
     ValidationError,
 )
 from harness.collector import TestEventCollector
@@ -131,6 +132,8 @@ async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
             last = await events.wait_for_event("metrics:collected", count=told_before + 2)
     assert took >= interval - CLOCK_GRAIN
     assert last.data["completed"] == 3
+    assert last.data["registered_processors"] == 1
+    assert set(RuntimeStats.__struct_fields__) <= set(last.data), "a number of stats() is missing"
     assert last.data["failed"] == last.data["waiting"] == last.data["active"] == 0
     assert last.execution_id == ""
 

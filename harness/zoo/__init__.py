@@ -43,6 +43,7 @@ MODULES = tuple(
         "delivery",
         "resources",
         "counts",
+        "books",
         "locks",
         "queue",
         "faults",

@@ -9,6 +9,7 @@ from am2z import (
     ProcessorExecutionError,
     QueueOptions,
     RetryPolicy,
+    RuntimeConfig,
     ValidationError,
     processor,
 )
@@ -115,6 +116,11 @@ async def test_the_concurrency_of_a_processor_is_a_limit_that_can_be_reached(kit
         results = await runtime.execute_many(limited, [TestState(count=n) for n in range(12)])
     assert most == 2, f"{most} ran at once where 2 may"
     assert sum(result.success for result in results) == 8
+    most, meeting = 0, Meeting(3, kit.timeout)
+    other = make("other", count_in, queue=QueueOptions(concurrency=2))
+    async with kit.runtime(limited, other, config=RuntimeConfig(concurrency=3)) as runtime:
+        await runtime.execute_many([(one, TestState(count=1)) for one in (limited, other) * 4])
+    assert most == 3, f"{most} ran at once in a runtime of 3"
 
 
 @rule("EXE-015")
