@@ -463,6 +463,8 @@ async def test_a_callers_mistake_is_raised(kit: Kit) -> None:
             with pytest.raises(PayloadTooLargeError):
                 await runtime.state.set("session", TestState(message="x" * 5_000))
             assert not await runtime.state.exists("session")
+            with pytest.raises(ValidationError):  # as it is, in no group
+                await runtime.execute_many(increment, [TestState(), broken(items=[object()])])
             assert "items[1]" in str(unknown.value)
             assert "count" in str(misfit.value)
         assert (await runtime.execute(increment, TestState())).success

@@ -152,10 +152,14 @@ async def test_a_stopped_runtime_starts_again(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         first = await runtime.execute(increment, TestState(count=1), "session")
         await trio.sleep(2 * CLOCK_GRAIN)
+        events = TestEventCollector(runtime).start("runtime:*")
         await runtime.stop()
         stopped_at = trio.current_time()
         await runtime.start()
         assert runtime.is_started
+        await events.wait_for_event("runtime:started", kit.timeout)
+        told = [(event.type, event.execution_id, event.session_id) for event in events.events()]
+        assert told == [("runtime:stopped", "", ""), ("runtime:started", "", "")]
         uptime = (await runtime.stats()).uptime
         assert uptime <= trio.current_time() - stopped_at + CLOCK_GRAIN, "it counts from before"
         assert runtime.list_processors() == ["increment"]

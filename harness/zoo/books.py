@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from am2z.local.engine import Engine
+from am2z.queue.runtime import QueueRuntime
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant
 
@@ -35,4 +36,14 @@ def sessions_forget_failed_calls() -> Iterator[None]:
     """In the statistics of a session the failures of nested calls are not counted."""
     right = "if execution.session is not None:"
     with edit(Engine, "_fail", right, "if execution.session is not None and not execution.depth:"):
+        yield
+
+
+@mutant("running-counts-every-worker", rule="EXE-050", base="queue")
+@contextmanager
+def running_counts_every_worker() -> Iterator[None]:
+    """``running`` counts what runs anywhere in the namespace."""
+    right = "running=self._running.running,"
+    wrong = "running=sum(stats.active for stats in queues),"
+    with edit(QueueRuntime, "stats", right, wrong):
         yield
