@@ -20,6 +20,7 @@ SEED: pytest.StashKey[int] = pytest.StashKey()
 SECRET: pytest.StashKey[bytes] = pytest.StashKey()
 """Signs what the kit found out, on its way through the reports of pytest."""
 KIT: pytest.StashKey[Kit] = pytest.StashKey()
+SEED_OPTION = "--am2z-seed"
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -58,12 +59,13 @@ class _Replay:
     def __init__(self, config: pytest.Config) -> None:
         from harness.redis import hide_password
 
+        given = list(map(str, config.invocation_params.args))
         self._arguments = [
-            hide_password(str(argument))
-            for argument in config.invocation_params.args
-            if not str(argument).startswith("--am2z-seed=")
+            hide_password(argument)
+            for before, argument in zip(["", *given], given, strict=False)
+            if argument.partition("=")[0] != SEED_OPTION and before != SEED_OPTION
         ]
-        self._options = [f"--am2z-seed={config.stash[SEED]}"]
+        self._options = [f"{SEED_OPTION}={config.stash[SEED]}"]
         if (redis := wanted_redis(config)) != "auto":
             self._options.append(f"--am2z-redis={hide_password(redis)}")
         self._options += [f"--am2z-runtime={s}" for s in config.getoption("--am2z-runtime")]
