@@ -84,7 +84,8 @@ def run(plan: Plan) -> int:
 def _finish(plan: Plan, console: Console, progress: Progress, status: int, noise: str) -> int:
     """Print the end of the story and choose the exit status."""
     if status == pytest.ExitCode.USAGE_ERROR:
-        print(f"am2z: {noise.strip()}", file=sys.stderr)
+        # Before its error pytest tells the whole story of a run that ran nothing.
+        print(f"am2z: {noise.rpartition('ERROR: ')[2].strip()}", file=sys.stderr)
         return USAGE_ERROR
     report: Report | None = progress.report
     if progress.collection_failed or status == pytest.ExitCode.INTERNAL_ERROR or report is None:
@@ -148,6 +149,7 @@ def _arguments(folder: Path) -> list[str]:
         "--strict-config",
         *("-o", "verbosity_assertions=2"),  # what was compared is told in full
         *(argument for name in unclean for argument in ("-W", f"error::{name}")),
+        *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # the plugin is imported by now
         *("-p", "no:cacheprovider", "-p", "harness.plugin"),
     ]
 
