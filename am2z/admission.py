@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,7 @@ __all__ = [
     "Request",
     "When",
     "call_too_deep",
+    "check_same_work",
     "id_taken",
     "refusal",
     "runtime_stopped",
@@ -153,6 +154,13 @@ def id_taken(execution_id: str) -> ConfigurationError:
         f"execution id {execution_id!r} was used for another processor or session; "
         "an id stands for one execution only"
     )
+
+
+def check_same_work(earlier: Request[Any], request: Request[Any]) -> None:
+    """Raise ``id_taken`` where two requests under one id are for different work."""
+    same = (earlier.name, earlier.session_id) == (request.name, request.session_id)
+    if not same or earlier.is_named != request.is_named:
+        raise id_taken(request.execution_id)
 
 
 def refusal(request: Request[StateT], error: AM2ZError) -> ProcessorResult[StateT]:

@@ -1,5 +1,8 @@
 """The pieces that runtimes are made of, for those who write one.
 
+``ForwardingRuntime`` stands in front of another runtime and hands everything on to it: a subclass
+writes what it does otherwise.
+
 ``BaseRuntime`` is a runtime without its engine: its life (``async with``, ``start``, ``stop``), its
 registry, its events, its locks and its limits are there, and a subclass says how executions get
 done. What an engine is made of is here too: ``Admission`` checks and encodes what a caller asks
@@ -21,6 +24,7 @@ from am2z.admission import (
     Request,
     When,
     call_too_deep,
+    check_same_work,
     id_taken,
     refusal,
     runtime_stopped,
@@ -42,6 +46,7 @@ from am2z.context import ContextHost
 from am2z.dead import MAX_DEAD, retry_id
 from am2z.errors import StateCorruptError
 from am2z.executor import Outcome, attempt, to_result
+from am2z.forwarding import ForwardingRuntime
 from am2z.ids import check_name, new_id
 from am2z.local.locks import LocalLocks
 from am2z.locks import HeldLock, LockBackend
@@ -61,6 +66,7 @@ __all__ = [
     "ContextHost",
     "EventBus",
     "EventHandler",
+    "ForwardingRuntime",
     "HeldLock",
     "LocalLocks",
     "LockBackend",
@@ -76,6 +82,7 @@ __all__ = [
     "attempt",
     "call_too_deep",
     "check_name",
+    "check_same_work",
     "checksum",
     "conflict",
     "copy_event",

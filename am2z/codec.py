@@ -81,7 +81,7 @@ def decode_state(cls: type[StateT], data: bytes) -> StateT:
     if decoder is None:
         decoder = _decoders[cls] = _make_decoder(cls)
     try:
-        return decoder.decode(data)  # type: ignore[no-any-return]
+        return decoder.decode(data)  # type: ignore[no-any-return]  # it is of `cls`
     except AM2ZError:
         raise
     except Exception as error:  # a class may check itself in __post_init__, and raise anything

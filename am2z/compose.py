@@ -272,10 +272,11 @@ def _composition(
     state_type: type[AppState] | None = None,
 ) -> Processor[StateT]:
     first = next((step for step in steps if isinstance(step, Processor)), None)
+    known = state_type or (first.state_type if first is not None else AppState)
     return Processor(
         name=name,
         fn=run,
-        state_type=state_type or (first.state_type if first is not None else AppState),  # type: ignore[arg-type]
+        state_type=known,  # type: ignore[arg-type]  # the annotation of `run` says StateT
         timeout=timeout,
         retry=retry,
         queue=queue or QueueOptions(),

@@ -83,6 +83,12 @@ class DeadLetters(ABC):
 
 
 def retry_id(execution_id: str, failed_at: float) -> str:
-    """The id under which a dead letter runs again: the same however often that is asked for."""
-    base = execution_id.partition("~")[0]
-    return f"{base}~{int(failed_at * 1000)}"
+    """The id under which a dead letter runs again: the same however often that is asked for.
+
+    It is never the letter's own: what is tried again at once may fail in the same millisecond.
+    """
+    base, _, last = execution_id.partition("~")
+    moment = int(failed_at * 1000)
+    if last.isdecimal() and len(last) < 16:
+        moment = max(moment, int(last) + 1)
+    return f"{base}~{moment}"

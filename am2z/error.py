@@ -116,7 +116,7 @@ class AM2ZError(Exception):
             data["notes"] = notes
         if isinstance(self.__cause__, AM2ZError):
             if depth < _MAX_CAUSES:
-                data["cause"] = self.__cause__._describe(depth + 1)  # noqa: SLF001
+                data["cause"] = self.__cause__._describe(depth + 1)  # noqa: SLF001 - of this class
         elif isinstance(self.__cause__, _RemoteCause):
             data["cause_text"] = say(self.__cause__)
         elif self.__cause__ is not None:

@@ -214,7 +214,7 @@ def _annotated_state(
         f"processor {name!r}: annotate its first parameter with the state's type, as in "
         "`async def f(state: MyState, ctx: Context) -> MyState`"
     )
-    target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004
+    target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004 - as above
     try:
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError) as error:

@@ -180,7 +180,7 @@ class Slot:
 
     def __init__(self, slots: Slots, processor: Processor[Any]) -> None:
         self.slots = slots
-        self.line = slots._line(processor)  # noqa: SLF001 - two halves of one mechanism
+        self.line = slots._line(processor)
         self.held = False
         self._is_queued = False
         self._task: trio.lowlevel.Task | None = None
@@ -191,7 +191,7 @@ class Slot:
         """Take a slot if that needs no waiting; answers whether one is held."""
         if self.held or self._is_queued:
             return self.held
-        return self.slots._take(self, resuming=resuming)  # noqa: SLF001
+        return self.slots._take(self, resuming=resuming)
 
     def queue_up(self) -> None:
         """Take a slot or a place in line before all who have not begun; ``acquire`` waits for it.
@@ -199,7 +199,7 @@ class Slot:
         For one that is called: it must be in line before its caller lends the slot that it needs.
         """
         if not self.try_acquire(resuming=True):
-            self.slots._enqueue(self, resuming=True)  # noqa: SLF001
+            self.slots._enqueue(self, resuming=True)
             self._is_queued = True
 
     async def acquire(self, *, resuming: bool = False) -> None:
@@ -212,13 +212,13 @@ class Slot:
         if self._is_queued:
             resuming = True
         else:
-            self.slots._enqueue(self, resuming=resuming)  # noqa: SLF001
+            self.slots._enqueue(self, resuming=resuming)
         self._task = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._task = None
             self._is_queued = False
-            self.slots._withdraw(self, resuming=resuming)  # noqa: SLF001
+            self.slots._withdraw(self, resuming=resuming)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -234,9 +234,9 @@ class Slot:
         """Give the slot to the next, or the place in line. No-op where there is neither."""
         if self._is_queued:
             self._is_queued = False
-            self.slots._withdraw(self, resuming=True)  # noqa: SLF001
+            self.slots._withdraw(self, resuming=True)
         if self.held:
-            self.slots._release(self)  # noqa: SLF001
+            self.slots._release(self)
 
     def lend(self) -> None:
         """This execution waits for one that it called: its slot is free for others meanwhile."""

@@ -154,7 +154,8 @@ class BaseStateManager(ABC):
                 )
             except StateConflictError:
                 # Waiting a random while, longer with each round, lets one of many through.
-                await trio.sleep(random.uniform(0, 0.001 * min(2**round_, 32)))  # noqa: S311
+                longest = 0.001 * min(2**round_, 32)
+                await trio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret
             else:
                 return new
         raise StateConflictError(

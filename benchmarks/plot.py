@@ -35,7 +35,7 @@ def _pyplot() -> Any:
             "grid.color": TEXT, "grid.alpha": 0.25,
         }
     )  # fmt: skip
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - the same
 
     return plt
 

@@ -20,12 +20,13 @@ SEED: pytest.StashKey[int] = pytest.StashKey()
 SECRET: pytest.StashKey[bytes] = pytest.StashKey()
 """Signs what the kit found out, on its way through the reports of pytest."""
 KIT: pytest.StashKey[Kit] = pytest.StashKey()
+SEED_OPTION = "--am2z-seed"
 
 
 def session_of(config: pytest.Config) -> Session:
     """The state of this process, made when the kit is first used."""
     if (state := config.stash.get(SESSION, None)) is None:
-        from harness.session import Session  # noqa: PLC0415
+        from harness.session import Session
 
         replay = config.pluginmanager.get_plugin("am2z-replay") or _Replay(config)
         state = Session(wanted_redis(config), config.stash[SEED], replay)
@@ -44,7 +45,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 def checked(work: Callable[[], Any]) -> Any:
     """What ``work`` gives; a ``ConfigurationError`` becomes pytest's own, without a traceback."""
-    from am2z import ConfigurationError  # noqa: PLC0415
+    from am2z import ConfigurationError
 
     try:
         return work()
@@ -56,19 +57,20 @@ class _Replay:
     """How to run a test of this session again."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from harness.redis import hide_password  # noqa: PLC0415
+        from harness.redis import hide_password
 
+        given = list(map(str, config.invocation_params.args))
         self._arguments = [
-            hide_password(str(argument))
-            for argument in config.invocation_params.args
-            if not str(argument).startswith("--am2z-seed=")
+            hide_password(argument)
+            for before, argument in zip(["", *given], given, strict=False)
+            if argument.partition("=")[0] != SEED_OPTION and before != SEED_OPTION
         ]
-        self._options = [f"--am2z-seed={config.stash[SEED]}"]
+        self._options = [f"{SEED_OPTION}={config.stash[SEED]}"]
         if (redis := wanted_redis(config)) != "auto":
             self._options.append(f"--am2z-redis={hide_password(redis)}")
         self._options += [f"--am2z-runtime={s}" for s in config.getoption("--am2z-runtime")]
 
-    def one(self, runtime: str, rule_id: str, nodeid: str) -> str:  # noqa: ARG002
+    def one(self, runtime: str, rule_id: str, nodeid: str) -> str:  # noqa: ARG002 - `Replay`'s
         """See ``Replay``."""
         return shlex.join(["pytest", nodeid, *self._options])
 

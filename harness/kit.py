@@ -23,6 +23,7 @@ from am2z import (
     RuntimeConfig,
     UnsupportedCapability,
 )
+from harness.audit import Audit
 from harness.leaks import ProcessSnapshot, running_tasks, where_tasks_are
 from harness.lesson import describe, is_crash, leaves, one_line, tell
 from harness.outcome import Outcome, Status, Story, Undecided
@@ -63,6 +64,7 @@ class Kit:
     _folders: list[TemporaryDirectory[str]] = field(default_factory=list)
     _story: Story = field(default_factory=Story)
     _parts: int = 0
+    _audit: Audit | None = None
 
     @property
     def name(self) -> str:
@@ -111,13 +113,20 @@ class Kit:
         Several in one rule share the namespace: with ``Capability.MULTI_WORKER`` they see each
         other's work. Its events are recorded for the case of a failure.
         """
-        async with self.subject.make(self._environment(config, limits, role)) as runtime:
+        environment = self._environment(config, limits, role)
+        async with self.subject.make(environment) as runtime:
             self._check_capabilities(runtime)
             self._trace.watch(runtime)
+            audit, ledger = self._audit, None
+            shown = runtime
+            if audit is not None:
+                shown, ledger = audit.watch(runtime, environment.config, environment.limits)
             if processors:
-                runtime.register(*processors)
+                shown.register(*processors)
                 await runtime.sync_processors()
-            yield runtime
+            yield shown
+            if audit is not None and ledger is not None:
+                await audit.settle(ledger)
 
     def run(self, check: RuleCheck) -> None:
         """Run a rule and turn its outcome into pytest's."""
@@ -222,6 +231,10 @@ class Kit:
             tasks = self._run(body)
         except BaseException as error:
             return self._explain(error, code)
+        if wrong := self.findings:
+            self._keys_left()
+            seen = ["the rule itself holds, but what it asked for shows that another one does not:"]
+            return Status.FAIL, wrong[0][:200], [*seen, *wrong]
         if left := [*tasks, *self._snapshot.leaks(self.grace), *self._keys_left()]:
             seen = ["the runtime was closed, but something of it is left:", *left]
             return Status.FAIL, f"left behind: {left[0]}", seen
@@ -233,6 +246,7 @@ class Kit:
 
     async def _main(self, body: Body) -> list[str]:
         before = running_tasks()
+        self._audit = self._new_audit()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_over, nursery.cancel_scope)
             await body(self)
@@ -245,6 +259,10 @@ class Kit:
             while running_tasks() - before:  # noqa: ASYNC110 - a task tells nobody that it ends
                 await trio.sleep(0.001)
         return [f"task {task.name!r} still runs" for task in running_tasks() - before]
+
+    def _new_audit(self) -> Audit:
+        """Whoever declares to break a law is not told so by every rule."""
+        return Audit(self.timeout / 2, self.subject.known_failures)
 
     async def _watch_over(self, scope: trio.CancelScope) -> None:
         """End a rule that hangs, and note where."""
@@ -265,11 +283,17 @@ class Kit:
         self._story = evidence(first)
         seen = [describe(first, code)]
         seen += [f"and also: {one_line(e)}" for e in found if e is not first]
+        seen += [f"and also: {line}" for line in self.findings]
         self._keys_left()
         if undecided or crashed:
             what = "could not decide" if undecided else "the checker crashed"
             return Status.UNDECIDED, f"{what}: {one_line(first)}", seen
         return Status.FAIL, one_line(first), seen
+
+    @property
+    def findings(self) -> list[str]:
+        """What was found behind the rule, a line each; see ``harness.audit``."""
+        return list(self._audit.findings) if self._audit is not None else []
 
     def apart(self) -> Kit:
         """A kit for one of many programs: its runtimes see nothing of those of any other one."""
@@ -280,6 +304,7 @@ class Kit:
             _trace=EventTrace(),
             _story=Story(),
             _stuck=[],
+            _audit=self._new_audit() if self._audit is not None else None,
         )
 
     def tell_of(self, part: Kit) -> None:

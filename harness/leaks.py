@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
+import psutil  # type: ignore[import-untyped,unused-ignore]  # not everybody has its stubs
 import trio
 
 __all__ = ["ProcessSnapshot", "running_tasks", "where_tasks_are"]

@@ -7,7 +7,6 @@ installed and does not use it pays for nothing.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from harness.fixtures import (  # noqa: F401 - pytest looks for them here
     am2z_runtime,
     am2z_strict_runtime,
 )
+from harness.seed import seed_of
 
 if TYPE_CHECKING:
     from harness.report import Report
@@ -51,7 +51,7 @@ _FOR_APPLICATIONS = ("local", "queue[fake]")
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Make ``pytest_am2z_runtimes`` known."""
-    from harness import hookspecs  # noqa: PLC0415
+    from harness import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
 
@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if scale is not None:
         if not 0 < scale < 1e6:
             raise pytest.UsageError(f"--am2z-timeout-scale is {scale}; give a number above 0")
-        from harness.scale import set_scale  # noqa: PLC0415
+        from harness.scale import set_scale
 
         before = set_scale(scale)
 
@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
     seed = config.getoption("--am2z-seed")
     if (given := getattr(config, "workerinput", {}).get("am2z_seed")) is not None:
         seed = given
-    config.stash[SEED] = random.randrange(2**31) if seed is None else seed  # noqa: S311
+    config.stash[SEED] = seed_of(seed)
     secret = getattr(config, "workerinput", {}).get("am2z_secret")
     config.stash[SECRET] = bytes.fromhex(secret) if secret else os.urandom(32)
     config.pluginmanager.register(_Collector(config), "am2z-collector")
@@ -120,7 +120,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 - pytest's
     """Learn from a worker of xdist which runtimes there were."""
     if (sent := getattr(node, "workeroutput", {}).get("am2z_declared")) is not None:
         session_of(node.config).take_declarations(sent)
@@ -164,11 +164,11 @@ def pytest_runtest_makereport(
     report = yield
     subject = _subject(item)
     if subject is not None and (mark := item.get_closest_marker("am2z_rule")) is not None:
-        from harness.rows import row  # noqa: PLC0415
+        from harness.rows import row
 
         sent = row(report, str(mark.args[0]), item.stash.get(KIT, None), subject.name)
         if sent is not None:
-            from harness.integrity import signature  # noqa: PLC0415
+            from harness.integrity import signature
 
             signed = f"{signature(item.config.stash[SECRET], sent)} {sent}"
             report.user_properties.append((ROW, signed))
@@ -184,7 +184,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     state.close()
     if is_worker(config):
-        output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+        output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]  # xdist's
         output["am2z_declared"] = state.declarations_for_controller()
         return
     folder, report = config.getoption("--am2z-report"), conformance_report(config)
@@ -192,8 +192,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         # Whatever was done to the tests' own outcomes: a broken rule is a failure.
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if folder and report is not None:
-        from harness.publish import publish  # noqa: PLC0415
-        from harness.report import write_json  # noqa: PLC0415
+        from harness.publish import publish
+        from harness.report import write_json
 
         publish(write_json(report, Path(folder)))
 
@@ -210,7 +210,7 @@ def pytest_terminal_summary(
     """Print the report."""
     report = conformance_report(config)
     if report is not None:
-        from harness.terminal import render_text  # noqa: PLC0415
+        from harness.terminal import render_text
 
         terminalreporter.section("AM2Z conformance")
         writer = config.get_terminal_writer()
@@ -222,7 +222,7 @@ def conformance_report(config: pytest.Config) -> Report | None:
     state = config.stash.get(SESSION, None)
     if state is None or not (state.declared or state.outcomes):
         return None
-    from harness.integrity import sealed  # noqa: PLC0415
+    from harness.integrity import sealed
 
     return sealed(state.report())
 
@@ -237,8 +237,8 @@ class _Collector:
         """Keep what ``pytest_runtest_makereport`` sent."""
         for name, value in report.user_properties:
             if name == ROW:
-                from harness.integrity import signature  # noqa: PLC0415
-                from harness.rows import outcome_of, tampered  # noqa: PLC0415
+                from harness.integrity import signature
+                from harness.rows import outcome_of, tampered
 
                 signed, _, sent = str(value).partition(" ")
                 outcome = outcome_of(sent)
@@ -249,7 +249,7 @@ class _Collector:
 
 def _subjects(metafunc: pytest.Metafunc, fixture: str) -> list[RuntimeUnderTest]:
     """The runtimes that a test runs on."""
-    from harness.selection import flatten, select  # noqa: PLC0415
+    from harness.selection import flatten, select
 
     config = metafunc.config
     hooks = metafunc.definition.ihook.pytest_am2z_runtimes

@@ -133,8 +133,8 @@ def _literal(text: str) -> str:
 
 def _client(url: str, timeout: float = 5.0) -> Any:
     import redis  # noqa: PLC0415 - costs 100 ms
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415 - the same
+    from redis.retry import Retry  # noqa: PLC0415 - the same
 
     return redis.Redis.from_url(
         url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)

@@ -72,8 +72,9 @@ def rule(rule_id: str, *, probe: Body | None = None) -> Callable[[Body], Callabl
 
         for name in ("__name__", "__qualname__", "__module__", "__doc__"):
             setattr(test, name, getattr(body, name, None))
-        test.am2z_check = check  # type: ignore[attr-defined]
-        test.pytestmark = [getattr(pytest.mark, MARKER)(entry.id)]  # type: ignore[attr-defined]
+        test.am2z_check = check  # type: ignore[attr-defined]  # what the plugin knows it by
+        mark = getattr(pytest.mark, MARKER)(entry.id)
+        test.pytestmark = [mark]  # type: ignore[attr-defined]  # as a decorator sets it
         return test
 
     return define

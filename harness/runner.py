@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import random
 import shlex
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from harness.lesson import leaves
 from harness.progress import Progress
 from harness.redis import hide_password
 from harness.report import Report
+from harness.seed import seed_of
 from harness.selection import resolve
 from harness.servers import choose
 from harness.terminal import print_report
@@ -58,7 +58,7 @@ def run(plan: Plan) -> int:
     redis = plan.redis or os.environ.get("AM2Z_REDIS") or "auto"
     specs = plan.runtimes or _default_runtimes(redis)
     names = _check(specs, redis)
-    seed = random.randrange(2**31) if plan.seed is None else plan.seed  # noqa: S311
+    seed = seed_of(plan.seed)
     with _own_stdout() as out:
         console = Console(file=out, highlight=False)
         intro = f"{', '.join(names)}; Redis: {choose(redis).description}; seed {seed}"
@@ -84,7 +84,8 @@ def run(plan: Plan) -> int:
 def _finish(plan: Plan, console: Console, progress: Progress, status: int, noise: str) -> int:
     """Print the end of the story and choose the exit status."""
     if status == pytest.ExitCode.USAGE_ERROR:
-        print(f"am2z: {noise.strip()}", file=sys.stderr)
+        # Before its error pytest tells the whole story of a run that ran nothing.
+        print(f"am2z: {noise.rpartition('ERROR: ')[2].strip()}", file=sys.stderr)
         return USAGE_ERROR
     report: Report | None = progress.report
     if progress.collection_failed or status == pytest.ExitCode.INTERNAL_ERROR or report is None:
@@ -148,6 +149,7 @@ def _arguments(folder: Path) -> list[str]:
         "--strict-config",
         *("-o", "verbosity_assertions=2"),  # what was compared is told in full
         *(argument for name in unclean for argument in ("-W", f"error::{name}")),
+        *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # the plugin is imported by now
         *("-p", "no:cacheprovider", "-p", "harness.plugin"),
     ]
 
@@ -190,7 +192,7 @@ def _own_stdout() -> Iterator[TextIO]:
         yield sys.stdout
         return
     sys.stdout.flush()
-    with open(copy, "w", encoding=sys.stdout.encoding, errors="replace", buffering=1) as out:  # noqa: PTH123
+    with open(copy, "w", encoding=sys.stdout.encoding, errors="replace", buffering=1) as out:  # noqa: PTH123 - no path
         yield out
 
 
@@ -202,7 +204,7 @@ class _Replay:
     specs: dict[str, str]
     seed: int
 
-    def one(self, runtime: str, rule_id: str, nodeid: str) -> str:  # noqa: ARG002
+    def one(self, runtime: str, rule_id: str, nodeid: str) -> str:  # noqa: ARG002 - `Replay`'s
         """See ``Replay``."""
         return self._command([self.specs.get(runtime, runtime)], rule_id)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from am2z import Capability, ConfigurationError, ResourceLimits, Runtime, RuntimeConfig
 
@@ -82,10 +83,11 @@ class RuntimeUnderTest:
                 f"{self.name!r} cannot be the name of a runtime under test: give 1 to 60 letters, "
                 "digits or any of . _ + - ( ) [ ]"
             )
-        if not callable(self.make):
+        if not _takes_an_environment(self.make):
             raise ConfigurationError(
-                f"{self.name}: make is {self.make!r}; give a function of the environment that "
-                "returns an async context manager (contextlib.asynccontextmanager)"
+                f"{self.name}: make is {self.make!r:.100}; give a function of one argument, the "
+                "environment, that returns an async context manager "
+                "(contextlib.asynccontextmanager)"
             )
         try:
             supports = frozenset(map(Capability, self.supports))
@@ -108,3 +110,16 @@ class RuntimeUnderTest:
     def abilities(self) -> frozenset[Capability]:
         """``supports`` as a set."""
         return frozenset(self.supports)
+
+
+def _takes_an_environment(make: Any) -> bool:
+    """Whether it can be called as ``make(env)``: a runtime's class, say, cannot."""
+    if not callable(make):
+        return False
+    try:
+        inspect.signature(make).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it is not known what it takes
+        return True
+    return True

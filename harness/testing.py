@@ -79,7 +79,7 @@ def on_every_runtime(
                 raise found[0] from None
 
         keyword = inspect.Parameter.KEYWORD_ONLY
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # where pytest looks
             [inspect.Parameter(name, keyword) for name in ("am2z_runtime", *names[1:])]
         )
         for name in ("__name__", "__qualname__", "__module__", "__doc__"):

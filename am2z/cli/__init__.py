@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
             command.NAME,
             help=command.HELP,
             description=command.HELP[0].upper() + command.HELP[1:] + ".",
-            epilog=f"examples:\n{command.EXAMPLES.rstrip()}",
+            epilog=f"examples:{command.EXAMPLES.rstrip()}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.configure(sub)

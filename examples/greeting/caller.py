@@ -18,4 +18,6 @@ async def main(url: str, name: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     trio.run(main, sys.argv[1], sys.argv[2])

@@ -19,6 +19,7 @@ MODULES = (
     "errors",
     "events",
     "resources",
+    "behind",
     "generated",
 )
 """The groups of rules, in the order of the catalogue."""

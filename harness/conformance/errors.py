@@ -28,8 +28,11 @@ from am2z import (
     RuntimeConfig,
     SessionStoppedError,
     ValidationError,
+    batch,
     chain,
+    parallel,
 )
+from harness.collector import TestEventCollector
 from harness.conformance._processors import (
     Gate,
     assert_waited,
@@ -42,6 +45,7 @@ from harness.kit import Kit
 from harness.processors import create_error_processor
 from harness.rules import rule
 from harness.states import TestState
+from harness.waiting import wait_for_condition
 
 THRICE = RetryPolicy(max_attempts=3, backoff=0)
 
@@ -163,6 +167,15 @@ async def test_waits_grow_up_to_their_limit(kit: Kit) -> None:
         await handle.cancel()
     waits = [later - sooner for sooner, later in zip(ends, starts[1:], strict=False)]
     assert_waited(kit, waits, [factor * unit for factor in (1, 2, 4, 6, 6)])
+    # What is told of each wait: uneven, and never further from the even one than jitter says.
+    spread = RetryPolicy(max_attempts=12, backoff=1e-4, multiplier=1.0, jitter=0.5)
+    uneven_ones = flaky("uneven_ones", [NetworkError("gone")] * 12, retry=spread)
+    async with kit.runtime(uneven_ones) as runtime:
+        with TestEventCollector(runtime) as events:
+            await runtime.execute(uneven_ones, TestState())
+            delays = [event.data["delay"] for event in events.events("processor:retrying")]
+    assert all(0.5e-4 - 1e-9 <= delay <= 1.5e-4 + 1e-9 for delay in delays), delays
+    assert len(set(delays)) > 1, "every wait is the same, in spite of jitter"
     if kit.virtual_time:  # where time is real, nobody can tell that a wait was too long
         starts.clear()
         ends.clear()
@@ -197,6 +210,41 @@ async def test_a_failed_chain_says_how_far_it_came(kit: Kit) -> None:
         assert isinstance(result.error, ProcessorExecutionError), repr(result.error)
         assert result.error.failed_processor == "broken"
         assert "disk full" in str(result.error.__cause__)
+    await _look_at_failed_branches(kit)
+
+
+async def _look_at_failed_branches(kit: Kit) -> None:
+    """Of branches those are counted that were done when the first one failed."""
+    done: list[TestState] = []
+
+    async def finish(state: TestState, _ctx: Context) -> TestState:
+        done.append(state)
+        return state.evolve(count=99)
+
+    async def fail_last(_state: TestState, _ctx: Context) -> TestState:
+        await wait_for_condition(lambda: len(done) == 2, kit.timeout, message="two to be done")
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        raise BusinessError("no")
+
+    async def either(state: TestState, ctx: Context) -> TestState:
+        return await (fail_last if state.count == 7 else finish)(state, ctx)
+
+    finishing, failing = make("finishing", finish), make("fail_last", fail_last)
+    wide = parallel("wide", [finishing, failing, finishing])
+    each: Processor[TestState] = batch(
+        "each",
+        make("either", either),
+        split=lambda state: [state.evolve(count=count) for count in (1, 7, 2)],
+        join=lambda state, _results: state,
+    )
+    async with kit.runtime(wide, each) as runtime:
+        for one, name in ((wide, "fail_last"), (each, "either")):
+            done.clear()
+            result = await runtime.execute(one, TestState(count=3))
+            assert isinstance(result.error, BusinessError), repr(result.error)
+            assert result.error.failed_processor == name
+            assert (result.metadata.completed_steps, result.state.count) == (2, 3)
 
 
 @rule("ERR-008")
@@ -412,6 +460,11 @@ async def test_a_callers_mistake_is_raised(kit: Kit) -> None:
                 await ask(increment, cast("Any", {"count": 1}))
             with pytest.raises(PayloadTooLargeError):
                 await ask(increment, TestState(message="x" * 5_000))
+            with pytest.raises(PayloadTooLargeError):
+                await runtime.state.set("session", TestState(message="x" * 5_000))
+            assert not await runtime.state.exists("session")
+            with pytest.raises(ValidationError):  # as it is, in no group
+                await runtime.execute_many(increment, [TestState(), broken(items=[object()])])
             assert "items[1]" in str(unknown.value)
             assert "count" in str(misfit.value)
         assert (await runtime.execute(increment, TestState())).success
@@ -505,6 +558,45 @@ async def test_a_step_keeps_its_own_timeout_and_retries(kit: Kit) -> None:
     assert (result.metadata.completed_steps, result.state.count) == (1, 2)
     assert result.metadata.attempt == 1, "the whole chain was tried again for one step"
     assert_waited(kit, [took], [0.02])
+    await _look_at_steps(kit)
+
+
+async def _look_at_steps(kit: Kit) -> None:
+    """A step waits between its attempts, knows who it is, and has no more time than the whole."""
+    seen: list[tuple[str, int, str, float]] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        meta = ctx.metadata
+        seen.append((meta.processor_name, meta.attempt, ctx.idempotency_key, trio.current_time()))
+        assert ctx.deadline - trio.current_time() <= 5 + 1e-6, "a step has more time than the whole"
+        if meta.processor_name == "slow" and meta.attempt == 1:
+            raise NetworkError("gone")
+        return state.evolve(count=state.count + 1)
+
+    slow = make("slow", note, timeout=60.0, retry=RetryPolicy(max_attempts=2, backoff=0.03))
+    twice: Processor[TestState] = chain("twice", [slow, make("quick", note)], timeout=5.0)
+    forever = Gate("forever", timeout=60.0)
+    cut: Processor[TestState] = chain("cut", [increment, forever.processor], timeout=0.02)
+    runs: list[int] = []
+    again = flaky("again", [NetworkError("gone")], retry=RetryPolicy(max_attempts=1), runs=runs)
+    policy = RetryPolicy(max_attempts=2, backoff=0)
+    whole: Processor[TestState] = chain("whole", [increment, again], retry=policy)
+    async with kit.runtime(twice, cut, whole) as runtime:
+        result = await runtime.execute(twice, TestState())
+        with within(kit, "the end of a chain's own time"):
+            late = await runtime.execute(cut, TestState(count=1))
+        tried = await runtime.execute(whole, TestState(count=1))
+    assert result.unwrap().count == 2
+    assert [one[:2] for one in seen] == [("slow", 1), ("slow", 2), ("quick", 1)]
+    keys = [one[2] for one in seen]
+    assert keys[0] == keys[1] != keys[2], f"what names a step's effects: {keys}"
+    assert_waited(kit, [seen[1][3] - seen[0][3]], [0.03])
+    assert isinstance(late.error, ExecutionTimeoutError), repr(late.error)
+    assert forever.was_cancelled
+    # A step of a chain that is tried again is a first attempt each time, and fails so again.
+    assert isinstance(tried.error, NetworkError), repr(tried.error)
+    assert (runs, tried.metadata.attempt) == ([1, 1], 2)
+    assert (tried.metadata.completed_steps, tried.state.count) == (1, 2)
 
 
 @rule("ERR-025")

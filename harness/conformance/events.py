@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import cast
 
 import pytest
 import trio
@@ -20,10 +21,19 @@ from am2z import (
     RetryPolicy,
     Runtime,
     RuntimeConfig,
+    RuntimeStats,
     ValidationError,
 )
 from harness.collector import TestEventCollector
-from harness.conformance._processors import CLOCK_GRAIN, Gate, flaky, increment, make, within
+from harness.conformance._processors import (
+    CLOCK_GRAIN,
+    Gate,
+    assert_waited,
+    flaky,
+    increment,
+    make,
+    within,
+)
 from harness.conformance._watching import count_events, events_of, grammar_errors
 from harness.kit import Kit
 from harness.rules import rule
@@ -75,7 +85,16 @@ async def test_progress_is_told_in_order_while_the_work_is_done(kit: Kit) -> Non
             ctx.update_progress(percent)
         return state
 
-    async with kit.runtime(tell, make("hurry", hurry)) as runtime:
+    async def overdo(state: TestState, ctx: Context) -> TestState:
+        for wrong in (-0.1, 100.1, float("nan"), True, cast("float", "50")):
+            with pytest.raises(ValidationError):
+                ctx.update_progress(wrong)
+        return state
+
+    async with kit.runtime(tell, make("hurry", hurry), make("overdo", overdo)) as runtime:
+        with TestEventCollector(runtime).start("processor:progress") as events:
+            assert (await runtime.execute("overdo", TestState())).success
+            assert events.events() == [], "a percent that is none was told"
         with TestEventCollector(runtime).start("processor:*") as events:
             await runtime.execute(tell, TestState())
             told = events.events()
@@ -125,12 +144,17 @@ async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
         with TestEventCollector(runtime) as events:
             await events.wait_for_event("metrics:collected")
             took = trio.current_time() - started
+            if kit.virtual_time:
+                await events.wait_for_event("metrics:collected", count=3)
+                assert_waited(kit, [trio.current_time() - started], [3 * interval])
             await runtime.execute_many(increment, [TestState()] * 3)
             told_before = len(events.events("metrics:collected"))
             # The next one may have been counted while the work was done; the one after was not.
             last = await events.wait_for_event("metrics:collected", count=told_before + 2)
     assert took >= interval - CLOCK_GRAIN
     assert last.data["completed"] == 3
+    assert last.data["registered_processors"] == 1
+    assert set(RuntimeStats.__struct_fields__) <= set(last.data), "a number of stats() is missing"
     assert last.data["failed"] == last.data["waiting"] == last.data["active"] == 0
     assert last.execution_id == ""
 

@@ -79,7 +79,7 @@ class _Clients:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.__aexit__(*exc_info)  # type: ignore[arg-type]
+        await self._stack.__aexit__(*exc_info)  # type: ignore[arg-type]  # three, as they came
 
     def runtime(self, client: int) -> Runtime:
         return self.runtimes[client % len(self.runtimes)]

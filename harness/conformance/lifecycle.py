@@ -22,7 +22,15 @@ from am2z import (
     processor,
 )
 from harness.collector import TestEventCollector
-from harness.conformance._processors import CLOCK_GRAIN, Gate, flaky, increment, make, within
+from harness.conformance._processors import (
+    CLOCK_GRAIN,
+    Gate,
+    assert_waited,
+    flaky,
+    increment,
+    make,
+    within,
+)
 from harness.kit import Kit
 from harness.processors import create_error_processor
 from harness.rules import rule
@@ -109,6 +117,7 @@ async def test_statistics_count_every_execution_once(kit: Kit) -> None:
         await handle.result()
     assert before.registered_processors == stats.registered_processors == 4
     assert (before.completed, before.failed, before.active, before.waiting) == (0, 0, 0, 0)
+    assert (before.running, stats.running) == (0, 1)
     assert (stats.completed, stats.failed, stats.active, stats.waiting) == (4, 1, 1, 0)
     assert stats.uptime >= before.uptime >= 0
 
@@ -143,10 +152,14 @@ async def test_a_stopped_runtime_starts_again(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         first = await runtime.execute(increment, TestState(count=1), "session")
         await trio.sleep(2 * CLOCK_GRAIN)
+        events = TestEventCollector(runtime).start("runtime:*")
         await runtime.stop()
         stopped_at = trio.current_time()
         await runtime.start()
         assert runtime.is_started
+        await events.wait_for_event("runtime:started", kit.timeout)
+        told = [(event.type, event.execution_id, event.session_id) for event in events.events()]
+        assert told == [("runtime:stopped", "", ""), ("runtime:started", "", "")]
         uptime = (await runtime.stats()).uptime
         assert uptime <= trio.current_time() - stopped_at + CLOCK_GRAIN, "it counts from before"
         assert runtime.list_processors() == ["increment"]
@@ -170,6 +183,20 @@ async def test_stop_lets_what_runs_finish(kit: Kit) -> None:
         result = await handle.result()
     assert result.success, f"work that needed a moment more ended with {result.error!r}"
     assert result.state.processed
+    kit.leave_work()
+    endless, grace = Gate("endless"), 0.05
+    async with kit.runtime(
+        endless.processor, config=RuntimeConfig(shutdown_grace=grace)
+    ) as runtime:
+        await runtime.submit(endless.processor, TestState())
+        with within(kit, "the start of an execution"):
+            await endless.started.wait()
+        began = trio.current_time()
+        with within(kit, "the end of a grace"):
+            await runtime.stop()
+        took = trio.current_time() - began
+    assert endless.was_cancelled
+    assert_waited(kit, [took], [grace])
 
 
 @rule("LIF-008")

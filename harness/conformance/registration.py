@@ -205,4 +205,8 @@ async def test_a_caller_need_not_have_the_processor_itself(kit: Kit) -> None:
         async with kit.runtime(saying("greet", "from the worker"), role="worker"):
             result = await client.execute("greet", TestState())
         assert client.list_processors() == []
+        with within(kit, "an answer for work whose worker has left"):
+            gone = await client.execute("greet", TestState())
+        assert (await client.queue_stats())["greet"].completed == 1
     assert result.unwrap().message == "from the worker"
+    assert isinstance(gone.error, ProcessorNotFoundError), repr(gone.error)

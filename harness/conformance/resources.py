@@ -38,6 +38,7 @@ async def _refuse(_state: TestState, _ctx: Context) -> TestState:
 
 
 refuse = make("refuse", _refuse)
+_KINDS = ("waiting", "active", "completed")
 
 
 @rule("RES-001")
@@ -227,7 +228,7 @@ async def test_resource_stats_are_a_complete_and_frozen_picture(kit: Kit) -> Non
     assert later.connections.percentage == pytest.approx(later.connections.active / 10)
     assert picture.memory.percentage == pytest.approx(picture.memory.used / 100)
     with pytest.raises(AttributeError):
-        picture.sessions.active = 9  # type: ignore[misc]
+        picture.sessions.active = 9  # type: ignore[misc]  # it is frozen
 
 
 @rule("RES-012")
@@ -296,6 +297,15 @@ async def test_waiting_and_active_work_is_counted_while_it_waits_and_runs(kit: K
     assert (total.waiting, total.active, total.completed) == (2, 1, 0)
     assert after["gate"] == QueueStats(completed=3)
     assert (total_after.waiting, total_after.active, total_after.completed) == (0, 0, 3)
+    async with kit.runtime(gate.processor) as runtime:  # each is counted as soon as it is accepted
+        for number in range(1, 9):
+            handles.append(await runtime.submit(gate.processor, TestState(), "a"))
+            one, same = (await runtime.queue_stats())["gate"], await runtime.session_stats("a")
+            counted = one.waiting + one.active + one.completed
+            assert counted >= number, f"{one} after {number} were submitted"
+            assert sum(getattr(same["gate"], kind) for kind in _KINDS) >= number, same
+        for handle in handles[3:]:
+            await handle.result()
 
 
 @rule("RES-015")
@@ -334,8 +344,10 @@ async def test_idle_session_is_stopped_after_its_ttl_and_not_before(kit: Kit) ->
     ttl = 0.2 if kit.virtual_time else 0.05
     async with kit.runtime(increment, limits=ResourceLimits(session_ttl=ttl)) as runtime:
         with TestEventCollector(runtime) as events:
-            started = trio.current_time()
             await runtime.execute(increment, TestState(), "a")
+            await trio.sleep(0.4 * ttl)
+            started = trio.current_time()
+            await runtime.execute(increment, TestState(), "a")  # from here on nobody uses it
             stopped = await events.wait_for_event("session:stopped")
             took = trio.current_time() - started
             assert stopped.session_id == "a"
@@ -353,14 +365,18 @@ async def test_session_at_work_is_not_idle(kit: Kit) -> None:
         with TestEventCollector(runtime) as events:
             handle = await runtime.submit(gate.processor, TestState(), "busy")
             await gate.started.wait()
+            later = await runtime.submit(increment, TestState(), "later", delay=3600)
             await runtime.execute(increment, TestState(), "idle")
             stopped = await events.wait_for_event("session:stopped")
             still_active = await runtime.active_sessions()
+            assert "later" in still_active, "a session whose work is to come was stopped"
+            still_active.remove("later")
+            await later.cancel()
             gate.open()
             result = await handle.result()
             if kit.virtual_time:
                 await trio.sleep(ttl / 2)
-                still_active += await runtime.active_sessions()
+                still_active += set(await runtime.active_sessions()) - {"later"}
     assert stopped.session_id == "idle"
     assert result.success, result.error
     assert set(still_active) == {"busy"}
@@ -382,6 +398,14 @@ async def test_stopped_session_is_forgotten_after_its_ttl(kit: Kit) -> None:
         await wait_for_condition(is_open, message="the end of a stopped session's TTL")
         took = trio.current_time() - started
     assert took >= ttl - CLOCK_GRAIN
+    async with kit.runtime(increment, limits=ResourceLimits(session_ttl=ttl)) as runtime:
+
+        async def is_forgotten() -> bool:
+            return not await runtime.state.exists("b")
+
+        await runtime.execute(increment, TestState(), "b")
+        await runtime.stop_session("b")
+        await wait_for_condition(is_forgotten, message="the state of a stopped session to go")
 
 
 @rule("RES-020")
@@ -422,6 +446,7 @@ async def test_connections_at_their_threshold_are_warned_of_once(kit: Kit) -> No
                     monitor.unregister_connection()
             warnings = events.events("resource:warning")
     assert (warning.data["resource"], warning.data["threshold"]) == ("connections", 0.5)
+    assert 0.5 <= warning.data["percentage"] <= 1, warning.data
     assert len(warnings) == 1, "it was warned of again while it stayed there"
 
 

@@ -202,6 +202,26 @@ async def test_stopping_a_session_answers_everybody_who_waits_for_its_work(kit: 
         gate.open()
     assert [type(answer) for answer in answers] == [SessionStoppedError] * 8
     assert len(gate.runs) == 1, "waiting work of a stopped session has run"
+    await _look_at_calls(kit)
+
+
+async def _look_at_calls(kit: Kit) -> None:
+    """What the work of a stopped session has called ends with it, however long its lease."""
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("child", state)).unwrap()
+
+    child, parent = Gate("child"), make("parent", ask)
+    async with kit.runtime(child.processor, parent, config=RuntimeConfig(lease=600.0)) as runtime:
+        handle = await runtime.submit(parent, TestState(), "b")
+        with within(kit, "the start of a call"):
+            await child.started.wait()
+        await runtime.stop_session("b")
+        with within(kit, "the end of what the work of a stopped session had called"):
+            await child.ended.wait()
+            result = await handle.result()
+    assert isinstance(result.error, SessionStoppedError), repr(result.error)
+    assert child.was_cancelled
 
 
 @rule("SES-012")
@@ -324,6 +344,11 @@ async def test_execution_that_waits_for_its_next_attempt_ends_with_its_session(k
 async def test_illegal_session_id_is_refused_at_once(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         for session_id in ("", "a\nb", "a\x00b", "x" * 257):
-            with pytest.raises(ConfigurationError):
-                await runtime.execute(increment, TestState(), session_id)
+            for ask in (
+                lambda name: runtime.execute(increment, TestState(), name),
+                lambda name: runtime.submit(increment, TestState(), name),
+                lambda name: runtime.state.set(name, TestState()),
+            ):
+                with pytest.raises(ConfigurationError):
+                    await ask(session_id)
         assert await runtime.active_sessions() == []

@@ -17,6 +17,7 @@ from am2z import (
     AM2ZError,
     AppState,
     BusinessError,
+    ConfigurationError,
     Context,
     NetworkError,
     Processor,
@@ -528,6 +529,18 @@ async def test_update_keeps_the_time_to_live(kit: Kit) -> None:
         await runtime.state.set("s", TestState(count=1))
         kept = await committed(runtime, "s")
         assert kept.state.metadata.session_id == "s"
+        ttl = 0.1 if kit.virtual_time else 0.03
+        for later in (None, 600.0):  # a state that is set anew lives as long as it is told now
+            await runtime.state.set("t", TestState(), ttl=ttl)
+            await runtime.state.set("t", TestState(), later)
+            await trio.sleep(1.5 * ttl)
+            assert await runtime.state.exists("t"), "the time of an earlier state ended a later one"
+        for wrong in (0, -1, float("nan")):
+            with pytest.raises(ConfigurationError):
+                await runtime.state.set("t", TestState(count=9), wrong)
+        with pytest.raises(ConfigurationError):
+            await runtime.state.set("t", TestState(count=9), expected_version=-1)
+        assert (await committed(runtime, "t")).state.count == 0
 
 
 def _add_one(state: TestState) -> TestState:

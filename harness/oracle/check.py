@@ -14,7 +14,7 @@ from harness.kit import Kit
 from harness.lesson import is_crash, leaves, one_line
 from harness.oracle.compare import Difference, show, text, unlike_the_model
 from harness.oracle.linearizable import UNKNOWN, Operation, Spec, Verdict, linearize
-from harness.oracle.model import script
+from harness.oracle.model import CLOSING, script
 from harness.oracle.play import play
 from harness.oracle.program import Program
 from harness.oracle.search import Search
@@ -62,7 +62,12 @@ async def _judge(kit: Kit, program: Program) -> list[Difference]:
             raise
         first = next((leaf for leaf in found if isinstance(leaf, AssertionError)), found[0])
         return [Difference(0, "the runtime as a whole", "raised", (one_line(first),), "nothing")]
-    return unlike_the_model(planned, seen)
+    if differences := unlike_the_model(planned, seen):
+        return differences
+    # What the program did not look at, and other laws speak of.
+    return [
+        Difference(len(planned), CLOSING, "beside it", (one,), "nothing") for one in kit.findings
+    ]
 
 
 def _counterexample(

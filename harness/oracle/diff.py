@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 import time
 import uuid
@@ -31,6 +30,7 @@ from harness.oracle.program import Program, parse
 from harness.oracle.search import Search
 from harness.redis import hide_password, remove_namespace
 from harness.scale import scaled, set_scale
+from harness.seed import seed_of
 from harness.selection import resolve
 from harness.servers import Servers, choose
 from harness.subject import RuntimeUnderTest
@@ -106,8 +106,7 @@ class _Diff:
         names = [subject.name for subject in self.subjects]
         self.names = names if len(set(names)) == len(names) else [f"{names[0]} (1)", "(2)"]
         self._leave_out()
-        drawn = self.plan.seed is None
-        self.seed = random.randrange(2**31) if drawn else (self.plan.seed or 0)  # noqa: S311
+        self.seed = seed_of(self.plan.seed)
         began = time.monotonic()
         if self.plan.program is not None:
             program = parse(self.plan.program)

@@ -289,6 +289,6 @@ class LockSpec:
                 return (False, fence) if is_held and mine == fence else None
         raise AssertionError(f"a lock has no operation {call!r}")
 
-    def is_idle(self, call: tuple[Any, ...], answer: Any) -> bool:  # noqa: ARG002
+    def is_idle(self, call: tuple[Any, ...], answer: Any) -> bool:  # noqa: ARG002 - `Model`'s
         """See ``Spec.is_idle``."""
         return False

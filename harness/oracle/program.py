@@ -282,4 +282,4 @@ def _parse_op(text: str) -> Op:
     if "call" in fields and reader.closing.endswith("?"):
         raise reader.wrong("only a call inside a processor can be survived")
     reader.end()
-    return Op(verb, **fields)  # type: ignore[arg-type]
+    return Op(verb, **fields)  # type: ignore[arg-type]  # as OPERANDS has them

@@ -169,7 +169,8 @@ class _Check:
             self._walk(cancelled_at, MAX_CANCELLED, state, first, wanted, repeats)
             self._walk(duplicated_at, MAX_HELD, state, first, wanted, repeats)
         for round_ in range(ROUNDS):
-            self._all_at_once(random.Random(f"{seed}:{round_}"))  # noqa: S311
+            rng = random.Random(f"{seed}:{round_}")  # noqa: S311 - to be repeatable, not secret
+            self._all_at_once(rng)
 
     def _look_at_the_states(self) -> None:
         for state in self._states:

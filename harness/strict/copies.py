@@ -158,7 +158,7 @@ class Steps:
         inner, value = self.work.__await__(), None
         while True:
             try:
-                message = inner.send(value)  # type: ignore[attr-defined,unused-ignore]
+                message = inner.send(value)  # type: ignore[attr-defined,unused-ignore]  # a coroutine's
             except StopIteration as stop:
                 return stop.value
             self._copy.steps += 1
@@ -234,11 +234,11 @@ class _Host:
             jumper.calling_threads -= is_thread
             _parent.reset(token)
 
-    def emit_from(self, ctx: Context, /, event: str, data: Mapping[str, Any]) -> Delivery:  # noqa: ARG002
-        """See ``ContextHost``."""
+    def emit_from(self, ctx: Context, /, event: str, data: Mapping[str, Any]) -> Delivery:  # noqa: ARG002 - see below
+        """See ``ContextHost``. ``ctx`` is the copy's; what it tells is the execution's own."""
         return self._outer.emit(event, data)
 
-    def progress_from(self, ctx: Context, /, percent: float) -> Delivery:  # noqa: ARG002
+    def progress_from(self, ctx: Context, /, percent: float) -> Delivery:  # noqa: ARG002 - see below
         """See ``ContextHost``."""
         return self._outer.update_progress(percent)
 

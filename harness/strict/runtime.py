@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -14,21 +14,21 @@ from trio.testing import MockClock
 
 from am2z import (
     Context,
-    DeadLetters,
-    Delivery,
     Event,
     ExecutionHandle,
     LocalRuntime,
-    Lock,
     Processor,
-    QueueStats,
     ResourceLimits,
     RuntimeConfig,
-    RuntimeMixin,
-    RuntimeStats,
-    StateManager,
 )
-from am2z.authoring import EventBus, EventHandler, ProcessorRef, Registry, StateT
+from am2z.authoring import (
+    EventBus,
+    EventHandler,
+    ForwardingRuntime,
+    ProcessorRef,
+    Registry,
+    StateT,
+)
 from harness.strict.copies import entered
 from harness.strict.deliveries import wrapped
 from harness.strict.events import SlowEvents
@@ -40,15 +40,13 @@ from harness.strict.watch import Watch
 __all__ = ["StrictRuntime"]
 
 
-class StrictRuntime(RuntimeMixin):
+class StrictRuntime(ForwardingRuntime):
     """Legal, but hostile: for processors that are to work on any runtime.
 
     It is a ``LocalRuntime`` that delivers each execution as ``plan`` wants: again after it was
     done, cancelled half-way and begun anew, twice at the same time … What it finds out about the
     processors is in ``journal``. Events come late.
     """
-
-    capabilities = LocalRuntime.capabilities
 
     def __init__(
         self,
@@ -60,6 +58,7 @@ class StrictRuntime(RuntimeMixin):
         called: Plan | None = None,
         ignore: Collection[str] = (),
     ) -> None:
+        super().__init__(LocalRuntime(config=config, limits=limits))
         self.rng = random.Random(seed)  # noqa: S311 - hostility is to be repeatable, not secret
         self.config = config or RuntimeConfig()
         self.ignore = ignore
@@ -72,14 +71,12 @@ class StrictRuntime(RuntimeMixin):
         """Whether a hostility that waits for a certain checkpoint came to it."""
         self._plan = plan or any_of(self.rng)
         self._called = called or (once if plan is not None else self._plan)
-        self._inner = LocalRuntime(config=self.config, limits=limits)
         self._bus = EventBus()
         self._events = SlowEvents(self._bus, self.rng)
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
         self._threshold: float | None = None
-        self._inner.on("*", self._events.take)
-        self.resources = self._inner.resources
+        self.inner.on("*", self._events.take)
 
     # --- for deliveries
 
@@ -99,7 +96,7 @@ class StrictRuntime(RuntimeMixin):
         if isinstance(clock, MockClock) and clock.autojump_threshold < math.inf:
             self._threshold, clock.autojump_threshold = clock.autojump_threshold, math.inf
             self._nursery.start_soon(self.jumper.run, clock)
-        await self._inner.__aenter__()
+        await self.inner.__aenter__()
         return self
 
     async def __aexit__(
@@ -111,7 +108,7 @@ class StrictRuntime(RuntimeMixin):
         assert self._manager is not None
         assert self._nursery is not None
         try:
-            await self._inner.__aexit__(exc_type, exc, traceback)
+            await self.inner.__aexit__(exc_type, exc, traceback)
         finally:
             self._events.flush()
             self._bus.close()
@@ -123,39 +120,14 @@ class StrictRuntime(RuntimeMixin):
             self._nursery.cancel_scope.cancel()
             await self._manager.__aexit__(None, None, None)
 
-    @property
-    def is_started(self) -> bool:
-        """See ``RuntimeCore.is_started``."""
-        return self._inner.is_started
-
-    async def start(self) -> None:
-        """See ``RuntimeCore.start``."""
-        await self._inner.start()
-
-    async def stop(self) -> None:
-        """See ``RuntimeCore.stop``."""
-        await self._inner.stop()
-
     # --- processors and work
 
     def register(self, *processors: Processor[Any]) -> Self:
         """See ``RuntimeCore.register``."""
         found = Registry()
         found.register(processors)
-        self._inner.register(*(wrapped(processor, self) for processor in found.all()))
+        self.inner.register(*(wrapped(processor, self) for processor in found.all()))
         return self
-
-    def unregister(self, name: str) -> bool:
-        """See ``RuntimeCore.unregister``."""
-        return self._inner.unregister(name)
-
-    def list_processors(self) -> list[str]:
-        """See ``RuntimeCore.list_processors``."""
-        return self._inner.list_processors()
-
-    async def sync_processors(self) -> None:
-        """See ``RuntimeCore.sync_processors``."""
-        await self._inner.sync_processors()
 
     async def submit(
         self,
@@ -166,47 +138,7 @@ class StrictRuntime(RuntimeMixin):
     ) -> ExecutionHandle[StateT]:
         """See ``RuntimeCore.submit``."""
         with entered(None):  # what a processor submits is no part of it
-            return await self._inner.submit(processor, state, session_id, **options)
-
-    @property
-    def dead(self) -> DeadLetters:
-        """See ``RuntimeCore.dead``."""
-        return self._inner.dead
-
-    # --- sessions, states, numbers
-
-    @property
-    def state(self) -> StateManager:
-        """See ``RuntimeCore.state``."""
-        return self._inner.state
-
-    def lock(self, name: str, *, ttl: float = 30.0) -> AbstractAsyncContextManager[Lock]:
-        """See ``RuntimeCore.lock``."""
-        return self._inner.lock(name, ttl=ttl)
-
-    async def active_sessions(self) -> list[str]:
-        """See ``RuntimeCore.active_sessions``."""
-        return await self._inner.active_sessions()
-
-    async def stop_session(self, session_id: str) -> None:
-        """See ``RuntimeCore.stop_session``."""
-        await self._inner.stop_session(session_id)
-
-    async def clean_session(self, session_id: str) -> None:
-        """See ``RuntimeCore.clean_session``."""
-        await self._inner.clean_session(session_id)
-
-    async def stats(self) -> RuntimeStats:
-        """See ``RuntimeCore.stats``."""
-        return await self._inner.stats()
-
-    async def queue_stats(self) -> dict[str, QueueStats]:
-        """See ``RuntimeCore.queue_stats``."""
-        return await self._inner.queue_stats()
-
-    async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
-        """See ``RuntimeCore.session_stats``."""
-        return await self._inner.session_stats(session_id)
+            return await self.inner.submit(processor, state, session_id, **options)
 
     # --- events
 
@@ -217,10 +149,6 @@ class StrictRuntime(RuntimeMixin):
     def off(self, event_type: str, handler: EventHandler) -> None:
         """See ``RuntimeCore.off``."""
         self._bus.off(event_type, handler)
-
-    def emit(self, event: str, data: Mapping[str, Any] | None = None) -> Delivery:
-        """See ``RuntimeCore.emit``."""
-        return self._inner.emit(event, data)
 
     @asynccontextmanager
     async def subscribe(self, *patterns: str) -> AsyncIterator[AsyncIterator[Event]]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -20,11 +22,18 @@ from harness.leaks import running_tasks
 from harness.rules import Body
 from harness.subject import Environment
 from harness.zoo.mutant import Base
+from harness.zoo.oneclock import one_clock
 
 __all__ = ["BASES", "ZooKit"]
 
 _CUSHION = 0.002
 """For how long nothing may happen in this process before it counts as standing still, seconds."""
+
+_BETWEEN = 0.002
+"""How long after the last thing that happened a runtime on a queue begins, seconds."""
+
+_TRAPS = frozenset({"wait_task_rescheduled", "_async_yield", "_real_async_yield"})
+_HARNESS = Path(__file__).parents[1]
 
 _PAUSE = 0.03
 """For how long, in seconds, real time gets its way where it is needed."""
@@ -32,6 +41,9 @@ _PAUSE = 0.03
 
 @asynccontextmanager
 async def _make_queue(env: Environment) -> AsyncIterator[Runtime]:
+    # Where time stands still, it would begin in the very millisecond in which another one ended:
+    # no machine is so fast, and a runtime tells what was before it from what is after by the time.
+    await trio.sleep(_BETWEEN)
     async with QueueRuntime(
         "fake://",
         namespace=env.namespace,
@@ -63,13 +75,13 @@ class ZooKit(Kit):
 
     Time stands still while something runs; where every task waits for a time, that time comes at
     once. So it does not matter how fast the machine is. Only beside a thread, which knows nothing
-    of this clock, it runs as always. On a queue times are the server's: there it does too.
+    of this clock, it runs as always; those of a queue do know of it, and so does its server.
     """
 
     base: Base = "local"
 
     def _run(self, body: Body) -> list[str]:
-        if self._clock is not None or self.base != "local":
+        if self._clock is not None:
             return super()._run(body)
         clock = MockClock()
 
@@ -82,25 +94,34 @@ class ZooKit(Kit):
             finally:
                 clock.rate = 1.0  # what was left behind gets its time to end
 
-        return trio.run(self._main, hurried, clock=clock)
+        with one_clock(clock) if self.base == "queue" else nullcontext():
+            return trio.run(self._main, hurried, clock=clock)
 
 
 async def _skip_waits(clock: MockClock) -> None:
     while True:
         await wait_all_tasks_blocked(_CUSHION)
+        waits = {_waits_for(task) for task in running_tasks()}
         pause = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        if _needs_real_time():
+        if "time" in waits:
             clock.rate = 1.0
             await trio.sleep(_PAUSE)
             clock.rate = 0.0
-        elif 0 < pause < math.inf:
+        elif "work" not in waits and 0 < pause < math.inf:
             clock.jump(pause)
 
 
-def _needs_real_time() -> bool:
-    """Whether a task waits for a thread, which knows nothing of our clock, or for quiet."""
-    return any(
-        frame.f_code.co_name in ("to_thread_run_sync", "wait_all_tasks_blocked")
-        for task in running_tasks()
-        for frame, _ in task.iter_await_frames()
-    )
+def _waits_for(task: trio.lowlevel.Task) -> Literal["time", "work", ""]:
+    """What a task waits for that knows nothing of our clock, and whether that needs time to pass.
+
+    It does where a processor is in a thread, which may wait there for its deadline, and where a
+    rule waits for quiet. The kit's own threads only compute.
+    """
+    codes = [frame.f_code for frame, _ in task.iter_await_frames()]
+    if any(code.co_name == "wait_all_tasks_blocked" for code in codes):
+        return "time"
+    own = [code for code in codes if code.co_name not in _TRAPS]
+    # Where a thread waits for trio in turn, this very task runs what it asked for.
+    if len(own) < 2 or own[-1].co_name != "to_thread_run_sync":
+        return ""
+    return "work" if Path(own[-2].co_filename).is_relative_to(_HARNESS) else "time"

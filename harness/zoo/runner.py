@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 import signal
@@ -23,17 +24,24 @@ from rich.progress import Progress as Bars
 
 from am2z import ConfigurationError
 from harness.catalogue import Catalogue, Rule, load_catalogue
-from harness.lesson import leaves
 from harness.rules import published_rules
 from harness.zoo import load_mutants
-from harness.zoo.kit import BASES
 from harness.zoo.matrix import Control, Fate, Matrix
-from harness.zoo.mutant import Mutant
+from harness.zoo.mutant import Base, Mutant
 from harness.zoo.worker import Finding, Order
 
 __all__ = ["Plan", "run", "survey"]
 
 CLEAN, NOT_CLEAN = 0, 1
+
+JOBS = 2 * (os.cpu_count() or 1)
+"""How many processes work at once: much of the time of a rule on a queue is waiting."""
+
+_PARTS: Mapping[Base, int] = {"local": 1, "queue": 6}
+"""In how many pieces the rules are asked of a correct runtime: in one it would be done last."""
+
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+"""The signals that end a run and every process of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +50,13 @@ class Plan:
 
     mutants: tuple[str, ...] = ()
     """Names; all without any."""
-    jobs: int = 2
+    jobs: int = JOBS
     seed: int = 0
     as_json: bool = False
     whole: bool = False
-    """Ask every rule of the mutants on a queue too, where a suite takes ten seconds."""
+    """Ask every rule of the mutants on a queue too, and not only those that are close to it."""
+    quick: bool = False
+    """Ask each mutant only the rules that name it."""
     rules: tuple[str, ...] = ()
     """Ask these rules only; all without any."""
     modules: tuple[str, ...] = ()
@@ -56,7 +66,8 @@ class Plan:
 def run(plan: Plan) -> int:
     """Run the zoo, print the matrix, and answer the exit status.
 
-    Raises ``ConfigurationError`` for a mutant that is not there.
+    Raises ``ConfigurationError`` for a mutant that is not there, and where a signal ends it, with
+    all its processes, ``KeyboardInterrupt`` or ``SystemExit`` with 128 and the signal's number.
     """
     matrix = survey(plan, Console(stderr=True, highlight=False))
     if plan.as_json:
@@ -69,27 +80,26 @@ def run(plan: Plan) -> int:
 def survey(plan: Plan, console: Console) -> Matrix:
     """Run the zoo and answer the matrix; how far it is shows on ``console``."""
     zoo, catalogue = load_mutants(plan.modules or None), load_catalogue()
-    published_rules()  # where the suite cannot be loaded, say so once and not for every mutant
+    # Where the suite cannot be loaded, this says so once and not for every mutant.
+    rules = tuple(rule for rule in published_rules() if rule in (plan.rules or catalogue))
     chosen = [_find(zoo, name) for name in dict.fromkeys(plan.mutants)] or [*zoo.values()]
     if plan.jobs < 1:
         raise ConfigurationError(f"{plan.jobs} jobs can do nothing; give at least 1")
     used = {mutant.base for mutant in chosen}
-    controls = [Order("", base, "", plan.seed, plan.rules) for base in BASES if base in used]
+    controls = {base: _control(base, rules, plan.seed) for base in _PARTS if base in used}
     visits = {m.name: Order(m.name, m.base, m.rule, plan.seed, _asked(plan, zoo, catalogue, m))
               for m in chosen}  # fmt: skip
-    orders = [*controls, *visits.values()]
+    orders = [*itertools.chain(*controls.values()), *visits.values()]
     orders.sort(key=lambda order: order.base != "queue")  # the long ones must not come last
     began = time.monotonic()
-    try:
-        found = trio.run(_survey, plan, orders, console)
-    except BaseExceptionGroup as group:
-        if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(group)):
-            raise KeyboardInterrupt from None
-        raise
+    found = trio.run(_survey, plan, orders, console)
     whole = len(chosen) == len(zoo) and not plan.modules
     return Matrix(
         tuple(Fate(m, found[visits[m.name]]) for m in chosen),
-        tuple(Control(order.base, found[order]) for order in controls),
+        tuple(
+            Control(base, tuple(itertools.chain(*(found[part] for part in parts))))
+            for base, parts in controls.items()
+        ),
         catalogue if whole else _named_by(catalogue, chosen),
         plan.seed,
         time.monotonic() - began,
@@ -116,14 +126,34 @@ def disagreements(zoo: Mapping[str, Mutant], catalogue: Mapping[str, Rule]) -> l
     return lines
 
 
+def _control(base: Base, rules: tuple[str, ...], seed: int) -> list[Order]:
+    """The orders that together ask every rule of a correct runtime."""
+    parts = (rules[first :: _PARTS[base]] for first in range(_PARTS[base]))
+    return [Order("", base, "", seed, part) for part in parts if part]
+
+
 def _asked(
     plan: Plan, zoo: Mapping[str, Mutant], catalogue: Catalogue, mutant: Mutant
 ) -> tuple[str, ...]:
-    """The rules that a mutant is asked: all, or on a queue those that name some mutant there."""
-    if plan.rules or plan.whole or mutant.base == "local":
+    """The rules that a mutant is asked: all, and on a queue, where each of them takes its time,
+    those that name it, and those of the same group that name another one there.
+    """
+    if plan.rules:
         return plan.rules
-    there = {m.name for m in zoo.values() if m.base == mutant.base}
-    return tuple(rule.id for rule in catalogue.values() if there.intersection(rule.mutants))
+    if plan.quick:
+        near: set[str] = set()
+    elif plan.whole or mutant.base == "local":
+        return ()
+    else:
+        near = {m.name for m in zoo.values() if m.base == mutant.base}
+    group = mutant.rule.partition("-")[0]
+    return tuple(
+        rule.id
+        for rule in catalogue.values()
+        if rule.id == mutant.rule
+        or mutant.name in rule.mutants
+        or (rule.group == group and near.intersection(rule.mutants))
+    )
 
 
 def _find(zoo: Mapping[str, Mutant], name: str) -> Mutant:
@@ -151,7 +181,7 @@ async def _survey(
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=plan.as_json or not console.is_terminal,
     )
     task = bars.add_task("", total=len(orders))
 
@@ -166,10 +196,23 @@ async def _survey(
                     if not worker.lives:
                         break
 
-    with bars:
-        async with trio.open_nursery() as nursery:
-            for _ in range(min(plan.jobs, len(orders))):
-                nursery.start_soon(work)
+    received: list[int] = []
+
+    async def listen(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        async for number in signals:
+            received.append(number)
+            scope.cancel()
+
+    # Not by an exception out of anywhere: a worker that was started is to be ended for certain.
+    with trio.open_signal_receiver(*_ENDS) as signals, bars:
+        async with trio.open_nursery() as listening:
+            listening.start_soon(listen, signals, listening.cancel_scope)
+            async with trio.open_nursery() as nursery:
+                for _ in range(min(plan.jobs, len(orders))):
+                    nursery.start_soon(work)
+            listening.cancel_scope.cancel()
+    if received:
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
     return found
 
 

@@ -193,7 +193,7 @@ def update_compares_only_versions() -> Iterator[None]:
 @contextmanager
 def lost_update() -> Iterator[None]:
     """An update() that meets another writer answers as if it had written."""
-    right = "await trio.sleep(random.uniform(0, 0.001 * min(2**round_, 32)))  # noqa: S311"
+    right = "await trio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret"
     with edit(BaseStateManager, "update", right, "return new"):
         yield
 

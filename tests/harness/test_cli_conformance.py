@@ -119,10 +119,11 @@ def test_the_default_is_every_runtime_that_can_be_run_here(run):
         (("local", "-k", "((("), "-k"),
     ],
 )
-def test_what_cannot_be_run_ends_with_2_and_says_why(run, arguments, words):
+def test_what_cannot_be_run_ends_with_2_and_says_why_in_a_line(run, arguments, words):
     status, out, err = run("conformance", *arguments)
     assert status == 2
     assert words in err
+    assert (err[:6], err.count("\n")) == ("am2z: ", 1)
     assert "Traceback" not in err + out
 
 

@@ -30,6 +30,11 @@ def test_the_report_file_has_the_promised_form(world):
     assert mine["details"]["LIF-001"]["seconds"] >= 0
 
 
+@pytest.mark.parametrize("seed", [["--am2z-seed=5"], ["--am2z-seed", "5"]])
+def test_the_line_that_replays_a_run_names_its_seed_once(world, seed):
+    assert world.run(*seed).report["replay"].count("-seed") == 1
+
+
 def test_a_failure_is_told_in_the_test_and_in_the_report(world):
     path = world.pytester.path / "small_kit.py"
     path.write_text(path.read_text().replace("count == 2", "count == 3"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from am2z import Capability, ConfigurationError
+from am2z import Capability, ConfigurationError, LocalRuntime
 from harness import RuntimeUnderTest
 
 
@@ -17,6 +17,8 @@ async def make(env):
         ({"name": "has space"}, "cannot be the name"),
         ({"name": 7}, "cannot be the name"),
         ({"make": None}, "make is None"),
+        ({"make": LocalRuntime}, "make is <class"),
+        ({"make": lambda: None}, "a function of one argument, the environment"),
         ({"supports": {"durable"}, "lacks": {"durable": "x"}}, "durable is both"),
         ({"lacks": {"durable": ""}}, "gives no reason"),
         ({"lacks": {"durable": None}}, "gives no reason"),

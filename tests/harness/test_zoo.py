@@ -9,21 +9,20 @@ from contextlib import contextmanager
 from io import StringIO
 from types import SimpleNamespace
 
+import msgspec
 import psutil
 import pytest
-import trio
 from rich.console import Console
 
 from am2z import ConfigurationError, cli
 from am2z.queue.library import library
 from harness.catalogue import load_catalogue
 from harness.outcome import Status
-from harness.rules import RuleCheck
 from harness.zoo import load_mutants, runner
-from harness.zoo.kit import BASES, ZooKit
+from harness.zoo.kit import BASES
 from harness.zoo.matrix import Control, Fate, Matrix
 from harness.zoo.mutant import Mutant, all_mutants, mutant, patch, script
-from harness.zoo.worker import HUNG, Finding
+from harness.zoo.worker import HUNG, Finding, Order
 from tests.harness.command import ENVIRONMENT
 from tests.harness.conftest import make_rule
 
@@ -262,21 +261,87 @@ def test_a_broken_suite_is_said_once(monkeypatch):
         runner.run(runner.Plan())
 
 
-def test_ctrl_c_ends_the_workers_too():
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_workers_too_and_what_they_have_started(number, status):
     process = subprocess.Popen(
         [sys.executable, "-m", "am2z", "zoo", "--jobs", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT,
     )  # fmt: skip
     me = psutil.Process(process.pid)
     try:
-        while len(workers := me.children(recursive=True)) < 2:
+        # Two workers, and at least one mutant in a process of its own.
+        while len(found := me.children(recursive=True)) < 3:
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        workers = {child.pid for child in me.children()}
+        process.send_signal(number)
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130, error
-    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    assert process.returncode == status, error
+    found += [psutil.Process(pid) for pid in psutil.pids() if session_of(pid) in workers]
+    assert psutil.wait_procs(found, timeout=30)[1] == []
+
+
+def session_of(pid):
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+# --- which rules are asked
+
+
+def asked(name, **options):
+    return runner._asked(runner.Plan(**options), ZOO, load_catalogue(), ZOO[name])
+
+
+def test_a_local_mutant_is_asked_every_rule():
+    assert asked("commit-forgotten") == ()
+
+
+def test_a_mutant_of_a_queue_is_asked_the_rules_of_its_group_that_are_for_one_there():
+    on_a_queue = {one.rule for one in ZOO.values() if one.base == "queue"}
+    rules = asked("redis-loses-the-ttl")
+    assert {rule for rule in on_a_queue if rule.startswith("STA")} <= {*rules}
+    assert ZOO["redis-loses-the-ttl"].rule in rules
+    assert len(rules) < 30
+    assert asked("redis-loses-the-ttl", whole=True) == ()
+
+
+@pytest.mark.parametrize("name", ["commit-forgotten", "redis-loses-the-ttl"])
+def test_in_a_hurry_a_mutant_is_asked_only_the_rules_that_name_it(name):
+    naming = [rule.id for rule in load_catalogue().values() if name in rule.mutants]
+    assert list(asked(name, quick=True)) == naming
+
+
+def test_a_correct_runtime_is_asked_every_rule_once():
+    rules = tuple(load_catalogue())
+    for base in BASES:
+        parts = runner._control(base, rules, 0)
+        assert sorted(rule for part in parts for rule in part.rules) == sorted(rules)
+    assert len(runner._control("queue", rules[:2], 0)) == 2
+
+
+# --- the same seed, the same matrix
+
+
+def test_the_same_seed_gives_the_same_findings_whatever_the_order_of_hashes():
+    orders = [
+        Order(name, ZOO[name].base, ZOO[name].rule, 7, asked(name))
+        for name in ("attempts-share-state", "lock-get-then-set")
+    ]
+    told = []
+    for hashes in "12":
+        worker = subprocess.run(
+            [sys.executable, "-m", "harness.zoo.worker"],
+            input=b"".join(msgspec.json.encode(order) + b"\n" for order in orders),
+            env={**ENVIRONMENT, "PYTHONHASHSEED": hashes}, stdout=subprocess.PIPE, check=True,
+        )  # fmt: skip
+        found = [msgspec.json.decode(line, type=Finding) for line in worker.stdout.splitlines()]
+        told.append([(one.rule, one.status, one.is_lesson) for one in found])
+    assert told[0] == told[1]
+    assert {one.first for one in orders} <= {rule for rule, _, lesson in told[0] if lesson}
 
 
 # --- what the matrix says
@@ -338,50 +403,7 @@ def test_what_was_left_out_or_undecided_is_noted():
     assert "3 rules left out" in told
 
 
-# --- time in the zoo
-
-
-@pytest.fixture
-def ask(monkeypatch):
-    monkeypatch.setattr(RuleCheck, "is_published", True)
-
-    def ask(body, **fields):
-        kit = ZooKit(BASES["local"], "am2z-test-zoo", base="local")
-        return kit.check(RuleCheck(make_rule(**fields), body))
-
-    return ask
-
-
-def test_a_wait_in_which_nothing_else_can_happen_costs_nothing(ask):
-    async def sleep(kit):
-        began = trio.current_time()
-        with trio.move_on_after(5):
-            await trio.sleep_forever()
-        for _ in range(20):
-            await trio.sleep(1)
-        assert trio.current_time() - began >= 25
-
-    found = ask(sleep)
-    assert found.status is Status.PASS, found.reason
-    assert found.seconds < 25
-
-
-def test_no_wait_is_skipped_while_a_thread_works(ask):
-    async def work(kit):
-        with trio.fail_after(20):
-            await trio.to_thread.run_sync(psutil.Process().cpu_percent, 0.1)
-
-    found = ask(work)
-    assert found.status is Status.PASS, found.reason
-
-
-def test_a_rule_that_waits_for_ever_is_ended_by_its_limit(ask):
-    async def wait(kit):
-        await trio.sleep_forever()
-
-    found = ask(wait)
-    assert (found.status, "was not done within" in found.reason) == (Status.FAIL, True)
-    assert found.seconds < 30
+# --- the page
 
 
 def test_the_page_of_the_matrix_counts_by_group():

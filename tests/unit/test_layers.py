@@ -34,8 +34,8 @@ FLOORS: tuple[tuple[str, frozenset[str]], ...] = (
         "logic that both runtimes share",
         frozenset(
             """
-            admission base bus cleanup compose executor locks log naming registry resilience
-            resources sessions slots statestore
+            admission base bus cleanup compose executor forwarding locks log naming registry
+            resilience resources sessions slots statestore
             """.split()
         ),
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import am2z
+import am2z.authoring
 
 # ruff: noqa: SIM905 - a list of names reads best as a text
 
@@ -32,6 +33,15 @@ route with_error_handling with_timeout
 """.split()
 
 
+AUTHORING = """
+Admission BaseRuntime BaseStateManager ContextHost EventBus EventHandler ForwardingRuntime HeldLock
+LocalLocks LockBackend MAX_DEAD Outcome ProcessorRef Registry Request Slot Slots StateRecord StateT
+When attempt call_too_deep check_name check_same_work checksum conflict copy_event copy_state
+decode_error decode_named_state decode_result decode_state encode_error encode_result encode_state
+id_taken new_id refusal retry_id runtime_stopped session_stopped to_result type_name
+""".split()
+
+
 def run(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -44,6 +54,11 @@ def run(code: str) -> str:
 def test_the_public_names_are_these_in_order() -> None:
     assert am2z.__all__ == sorted(am2z.__all__)
     assert am2z.__all__ == PUBLIC, "a new name? Document it, then list it here"
+
+
+def test_the_names_for_authors_of_runtimes_are_these() -> None:
+    assert sorted(am2z.authoring.__all__) == AUTHORING, "a new name? List it here"
+    assert all(hasattr(am2z.authoring, name) for name in AUTHORING)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -20,6 +20,7 @@ from am2z import (
     ValidationError,
     processor,
 )
+from harness.collector import TestEventCollector
 from harness.conformance._processors import (
     Gate,
     assert_waited,
@@ -49,6 +50,12 @@ async def test_the_processors_result_reaches_the_caller(kit: Kit) -> None:
     async with kit.runtime(increment, settle) as runtime:
         result = await runtime.execute(increment, TestState(count=1, message="kept"))
         settled = (await runtime.execute(settle, TestState(count=3))).unwrap()
+        large = TestState(message="ä" * 150_000, items=[str(n) for n in range(5_000)])
+        carried = (await runtime.execute(increment, large, "session")).unwrap()
+        kept = await runtime.state.get("session", TestState)
+    assert (carried.message, carried.items) == (large.message, large.items)
+    assert kept is not None
+    assert kept.state == carried
     assert isinstance(settled, Receipt), f"the result came back as a {type(settled).__name__}"
     assert (settled.count, settled.number) == (3, 7)
     assert result.success
@@ -101,7 +108,8 @@ async def test_one_failure_leaves_the_others_alone(kit: Kit) -> None:
         results = await runtime.execute_many(even_only, [TestState(count=n) for n in range(6)])
     assert [result.success for result in results] == [True, False] * 3
     assert [result.state.processed for result in results] == [True, False] * 3
-    assert [result.error.value for result in results if result.error] == [1, 3, 5]  # type: ignore[attr-defined]
+    values = [getattr(result.error, "value", None) for result in results if result.error]
+    assert values == [1, 3, 5]
 
 
 @rule("EXE-010")
@@ -172,13 +180,23 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
         if not let_go.wait(kit.timeout):
             raise ProcessorExecutionError("the event loop stood still while this function blocked")
         ctx.update_progress(50)
+        ctx.emit("thread:told", {"by": "its own"})
+        ctx.runtime.emit("thread:said", {"by": "the runtime"})
         return ctx.call("increment", state).unwrap().evolve(message=threading.current_thread().name)
 
     async with kit.runtime(blocking, increment) as runtime:
+        events = TestEventCollector(runtime).start()
         handle = await runtime.submit(blocking, TestState(count=1))
         await wait_for_condition(started.is_set, kit.timeout, message="the thread to start")
         let_go.set()
         result = await handle.result()
+        said = await events.wait_for_event("thread:said", kit.timeout)
+        told = events.events("thread:told")
+        events.stop()
+    assert [(one.execution_id, one.data) for one in told] == [
+        (result.metadata.execution_id, {"by": "its own"})
+    ]
+    assert (said.execution_id, said.data) == ("", {"by": "the runtime"})
     assert result.unwrap().count == 2
     assert result.state.message != threading.current_thread().name
 

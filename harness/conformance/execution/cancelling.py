@@ -11,6 +11,7 @@ from am2z import (
     RetryPolicy,
     RuntimeConfig,
 )
+from harness.collector import TestEventCollector
 from harness.conformance._processors import (
     Gate,
     make,
@@ -27,6 +28,7 @@ from harness.waiting import wait_for_condition
 async def test_cancelling_the_caller_cancels_the_execution(kit: Kit) -> None:
     gate = Gate()
     async with kit.runtime(gate.processor) as runtime:
+        events = TestEventCollector(runtime).start()
         async with trio.open_nursery() as caller:
             caller.start_soon(runtime.execute, gate.processor, TestState(), "session")
             with within(kit, "the start of an execution"):
@@ -35,6 +37,9 @@ async def test_cancelling_the_caller_cancels_the_execution(kit: Kit) -> None:
         with within(kit, "the end of the cancelled execution"):
             await gate.ended.wait()
         assert await runtime.state.get("session") is None
+        told = await events.wait_for_event("queue:failed", kit.timeout)
+        assert isinstance(told.data["error"], ExecutionCancelledError), repr(told.data["error"])
+        events.stop()
     assert gate.was_cancelled
 
 

@@ -6,9 +6,13 @@ import trio
 
 from am2z import (
     Context,
+    ExecutionCancelledError,
     ProcessorExecutionError,
     QueueOptions,
+    QueueStats,
     RetryPolicy,
+    RuntimeConfig,
+    SessionStoppedError,
     ValidationError,
     processor,
 )
@@ -115,6 +119,11 @@ async def test_the_concurrency_of_a_processor_is_a_limit_that_can_be_reached(kit
         results = await runtime.execute_many(limited, [TestState(count=n) for n in range(12)])
     assert most == 2, f"{most} ran at once where 2 may"
     assert sum(result.success for result in results) == 8
+    most, meeting = 0, Meeting(3, kit.timeout)
+    other = make("other", count_in, queue=QueueOptions(concurrency=2))
+    async with kit.runtime(limited, other, config=RuntimeConfig(concurrency=3)) as runtime:
+        await runtime.execute_many([(one, TestState(count=1)) for one in (limited, other) * 4])
+    assert most == 3, f"{most} ran at once in a runtime of 3"
 
 
 @rule("EXE-015")
@@ -184,3 +193,62 @@ async def test_a_processor_at_its_limit_holds_up_nobody_else(kit: Kit) -> None:
         assert (await first.result()).success
         assert (await other.result()).success
     assert result.success
+
+
+@rule("EXE-050")
+async def test_work_is_the_same_seen_from_another_runtime(kit: Kit) -> None:
+    gate, reported, second = Gate("job"), trio.Event(), Gate("second")
+
+    async def work(state: TestState, ctx: Context) -> TestState:
+        await ctx.update_progress(40)
+        reported.set()
+        return await gate.run(state, ctx)
+
+    processors = (make("job", work), second.processor, create_error_processor("failing"))
+    async with (
+        kit.runtime(role="client") as client,
+        kit.runtime(role="client") as other,
+        kit.runtime(
+            *processors, config=RuntimeConfig(concurrency=1, lease=600.0), role="worker"
+        ) as worker,
+    ):
+        everybody = (client, other, worker)
+        first = await client.submit("job", TestState(), "s", execution_id="one")
+        with within(kit, "a report of progress"):
+            await reported.wait()
+        waiting = await client.submit("job", TestState(), "s")
+        delayed = await client.submit("job", TestState(), "s", delay=3600)
+        again = await other.submit("job", TestState(), "s", execution_id="one")
+        for runtime in everybody:
+            counted = QueueStats(waiting=1, active=1, delayed=1)
+            assert (await runtime.queue_stats())["job"] == counted
+            assert await runtime.session_stats("s") == {"job": counted}
+            assert await runtime.active_sessions() == ["s"]
+            stats = await runtime.stats()
+            assert (stats.waiting, stats.active) == (1, 1)
+            assert stats.running == (runtime is worker), "running is what runs in this runtime"
+        assert await first.progress() == await again.progress() == 40
+        await delayed.cancel()
+        gate.open()
+        with within(kit, "the end of the work"):
+            results = [await handle.result() for handle in (first, again, waiting)]
+        failed = (await client.execute("failing", TestState())).metadata.execution_id
+        for runtime in everybody:
+            assert [letter.execution_id for letter in await runtime.dead.list()] == [failed]
+        assert await other.dead.drop(failed)
+        assert await client.dead.list() == []
+        held = await client.submit("second", TestState(), "t", execution_id="two")
+        with within(kit, "the start of an execution"):
+            await second.started.wait()
+        with within(kit, "the end of what another runtime cancels"):
+            await (await other.submit("second", TestState(), "t", execution_id="two")).cancel()
+            await second.ended.wait()
+            cancelled = await held.result()
+        await other.stop_session("s")
+        refused = await client.execute("job", TestState(), "s")
+        assert [await runtime.active_sessions() for runtime in everybody] == [["t"]] * 3
+    assert len(gate.runs) == 2, "one id ran twice"
+    assert all(result.success for result in results)
+    assert second.was_cancelled
+    assert isinstance(cancelled.error, ExecutionCancelledError), repr(cancelled.error)
+    assert isinstance(refused.error, SessionStoppedError), repr(refused.error)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 import trio
 
-from am2z import BusinessError, ConfigurationError, Context, RuntimeConfig
+from am2z import (
+    BusinessError,
+    ConfigurationError,
+    Context,
+    QueueStats,
+    RuntimeConfig,
+    SessionStoppedError,
+)
 from harness.conformance._processors import (
     CLOCK_GRAIN,
     Gate,
@@ -21,6 +29,7 @@ from harness.conformance._watching import committed
 from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
+from harness.waiting import wait_for_condition
 
 
 async def _keep(state: TestState, _ctx: Context) -> TestState:
@@ -62,6 +71,13 @@ async def test_the_same_id_runs_once_and_answers_everybody(kit: Kit) -> None:
         await early.result()
         await late.result()  # or the word that it is forgotten by now
     assert len(held.runs) == 1, "what still ran was forgotten, and ran again"
+    if kit.virtual_time:  # elsewhere nobody can tell when that time is over
+        async with kit.runtime(held.processor, config=RuntimeConfig(result_ttl=10.0)) as runtime:
+            for wait, runs in ((0.0, 2), (9.9, 2), (0.2, 3)):
+                await trio.sleep(wait)
+                handle = await runtime.submit(held.processor, TestState(), execution_id="bill-3")
+                await handle.result()
+                assert len(held.runs) == runs, "an id is remembered for result_ttl after its end"
     assert refused == ["bill-0"], "what has failed ran again under its id"
     assert [result.success for result in results] == [True] * 3
     assert {handle.execution_id for handle in (first, second, third)} == {"bill-1"}
@@ -101,11 +117,52 @@ async def test_delayed_work_begins_when_it_is_due_and_not_before(kit: Kit) -> No
         handle = await runtime.submit(noting, TestState(), delay=0.05)
         await handle.result()
     assert_waited(kit, [starts[0] - began], [0.05])
+    await _look_at_the_order(kit)
+
+
+async def _look_at_the_order(kit: Kit) -> None:
+    """What is due first begins first, whenever it was submitted; its session is there meanwhile."""
+    order: list[int] = []
+
+    async def note(state: TestState, _ctx: Context) -> TestState:
+        order.append(state.count)
+        return state
+
+    async def is_delayed() -> bool:
+        return (await runtime.session_stats("s")).get("noting") == QueueStats(delayed=1)
+
+    noting = make("noting", note)
+    async with kit.runtime(noting) as runtime:
+        far = await runtime.submit(noting, TestState(), "s", delay=3600)
+        await wait_for_condition(is_delayed, message="delayed work to be counted so")
+        assert await runtime.active_sessions() == ["s"]
+        await far.cancel()
+        for step in (0.05, 0.3, 1.0):
+            order.clear()
+            began = trio.current_time()
+            handles = [
+                await runtime.submit(noting, TestState(count=n), delay=n * step) for n in (3, 1, 2)
+            ]
+            is_late = trio.current_time() - began > step / 2  # a machine that stood still meanwhile
+            for handle in handles:
+                await handle.result()
+            if order == [1, 2, 3] or not is_late:
+                break
+    assert order == [1, 2, 3], "what was due first did not begin first"
 
 
 @rule("EXE-043")
 async def test_work_for_a_time_that_is_past_begins_at_once(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
+        for as_number in (True, False):
+            began, wall = trio.current_time(), time.time()
+            moment = wall + 0.05 if as_number else datetime.now(UTC) + timedelta(seconds=0.05)
+            assert (
+                await (await runtime.submit(increment, TestState(), at=moment)).result()
+            ).success
+            # Where trio's clock is not the wall's, a wait is part of the one and part of the other.
+            took = trio.current_time() - began + time.time() - wall
+            assert took >= 0.05 - 2 * CLOCK_GRAIN, "work began before its time"
         for moment in (time.time() - 60, datetime.now(UTC)):
             handle = await runtime.submit(increment, TestState(), at=moment)
             with within(kit, "the result of work that is due"):
@@ -165,6 +222,11 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
             await trio.sleep(2 * CLOCK_GRAIN)  # the next one fails later, by any clock
         listed = [letter.execution_id for letter in await runtime.dead.list()]
         assert listed == failures[::-1], "the newest dead letter comes first"
+        newest = await runtime.dead.list(limit=2)
+        assert [letter.execution_id for letter in newest] == failures[:0:-1]
+        assert {letter.session_id for letter in newest} == {None}
+        assert len(await runtime.dead.list("refusing")) == 3
+        assert await runtime.dead.get("nobody") is None
         for execution_id in failures:
             assert await runtime.dead.drop(execution_id)
         assert (await runtime.execute(careful, TestState())).success
@@ -198,3 +260,17 @@ async def test_a_dead_letter_runs_again_from_its_input(kit: Kit) -> None:
         assert (kept.version, kept.state.count) == (1, 8)
         assert await runtime.dead.list() == []
         assert await runtime.dead.retry(failed.metadata.execution_id) is None
+        mended = False
+        again = await runtime.execute(refusing, TestState(count=1), "t")
+        ids = [again.metadata.execution_id]
+        second = await runtime.dead.retry(ids[0])
+        assert second is not None
+        await (await runtime.submit(refusing, TestState(), "t", execution_id=second)).result()
+        ids = [letter.execution_id for letter in await runtime.dead.list()]
+        assert ids == [second], "what failed once more is a dead letter once more, and only once"
+        await runtime.stop_session("t")
+        with pytest.raises(SessionStoppedError):
+            await runtime.dead.retry(second)
+        letter = await runtime.dead.get(second)
+        assert letter is not None, "a letter that could not be retried is gone"
+        assert cast("TestState", letter.state()).count == 1

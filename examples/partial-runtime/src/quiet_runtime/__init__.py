@@ -8,34 +8,35 @@ import trio
 from msgspec.structs import replace
 
 from am2z import (
-    AppState,
     ExecutionHandle,
     LocalRuntime,
-    Processor,
     ProcessorResult,
     ResourceLimits,
     RuntimeConfig,
 )
+from am2z.authoring import ForwardingRuntime, ProcessorRef, StateT
 
 __all__ = ["QuietRuntime"]
 
 
-class QuietRuntime(LocalRuntime):
+class QuietRuntime(ForwardingRuntime):
     """A ``LocalRuntime`` for small devices: it collects no metrics and keeps no progress."""
+
+    capabilities = LocalRuntime.capabilities
 
     def __init__(
         self, *, config: RuntimeConfig | None = None, limits: ResourceLimits | None = None
     ) -> None:
         quiet = replace(config or RuntimeConfig(), metrics_interval=None)
-        super().__init__(config=quiet, limits=limits)
+        super().__init__(LocalRuntime(config=quiet, limits=limits))
 
-    async def submit(  # type: ignore[override]  # a handle of another class
+    async def submit(
         self,
-        processor: Processor[Any] | str,
-        state: AppState,
+        processor: ProcessorRef[StateT],
+        state: StateT,
         session_id: str | None = None,
         **options: Any,
-    ) -> ExecutionHandle[Any]:
+    ) -> ExecutionHandle[StateT]:
         return QuietHandle(await super().submit(processor, state, session_id, **options))
 
 

@@ -261,4 +261,13 @@ def _request(row: Any) -> Request[Any]:
     execution_id, name, session, kind, data, chosen, begin_at = row
     state = decode_named_state(kind, data)
     when = None if begin_at is None else When(at=begin_at)
-    return Request(name, state, data, execution_id, session, when, is_chosen=bool(chosen))
+    return Request(
+        name=name,
+        state=state,
+        data=data,
+        execution_id=execution_id,
+        session_id=execution_id if session is None else session,
+        is_named=session is not None,
+        is_chosen=bool(chosen),
+        when=when,
+    )

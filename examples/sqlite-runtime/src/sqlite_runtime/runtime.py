@@ -32,8 +32,8 @@ from am2z.authoring import (
     Request,
     StateT,
     check_name,
+    check_same_work,
     copy_event,
-    id_taken,
     refusal,
     runtime_stopped,
     session_stopped,
@@ -109,7 +109,7 @@ class SqliteRuntime(BaseRuntime):
     async def _engine(self) -> AsyncIterator[None]:
         self._begin_life()
         self._orphans, self._work.fence = await self.ledger.load()
-        self._locks = self._lock_table
+        self._locks = lambda _: self._lock_table
         for session_id in self.ledger.sessions:
             self.resources.register_session(session_id)
         self._adopt()
@@ -200,14 +200,14 @@ class SqliteRuntime(BaseRuntime):
         """The handle of an execution with the same chosen id."""
         if (handle := self._handles.get(request.execution_id)) is not None:
             assert handle.work is not None
-            _check_same(handle.work.request, request)
+            check_same_work(handle.work.request, request)
             return handle
         found = await self.ledger.find(request.execution_id)
         if (handle := self._handles.get(request.execution_id)) is not None:
             return handle  # somebody was faster
         if found is None:
             return None
-        _check_same(found[0], request)
+        check_same_work(found[0], request)
         handle = Handle(request.execution_id)
         handle.resolve(found[1])
         return handle
@@ -297,8 +297,3 @@ class SqliteRuntime(BaseRuntime):
     def _publish_runtime_event(self, event: str, data: Mapping[str, Any]) -> Delivery:
         self._work.publish(event, "", "", "", copy_event(data))
         return Delivery(trio.lowlevel.checkpoint)
-
-
-def _check_same(earlier: Request[Any], request: Request[Any]) -> None:
-    if (earlier.name, earlier.session_id) != (request.name, request.session_id):
-        raise id_taken(request.execution_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -16,32 +15,24 @@ from streaq import Worker
 
 from am2z import (
     Capability,
-    DeadLetters,
-    Delivery,
-    Event,
     ExecutionCancelledError,
     ExecutionHandle,
     LocalRuntime,
-    Lock,
     NetworkError,
     Processor,
     ProcessorResult,
-    QueueStats,
     ResourceLimits,
     RuntimeConfig,
-    RuntimeMixin,
     RuntimeNotStartedError,
-    RuntimeStats,
-    StateManager,
 )
 from am2z.authoring import (
     Admission,
-    EventHandler,
+    ForwardingRuntime,
     ProcessorRef,
     Registry,
     Request,
     StateT,
-    id_taken,
+    check_same_work,
     refusal,
     runtime_stopped,
 )
@@ -55,8 +46,10 @@ AT_ONCE = 100
 """How many executions streaq hands over; how many of them run is the runtime's own affair."""
 
 
-class StreaqRuntime(RuntimeMixin):
-    """Accepts work into streaq's queue, and runs what its worker is given. ::
+class StreaqRuntime(ForwardingRuntime):
+    """Accepts work into streaq's queue, and runs what its worker is given.
+
+    States, sessions, events, locks and numbers are those of the runtime behind it. ::
 
     async with StreaqRuntime("redis://localhost:6379/0", namespace="shop") as runtime:
         await runtime.register(price).execute(price, Order(items=["chair"]))
@@ -72,16 +65,17 @@ class StreaqRuntime(RuntimeMixin):
         limits: ResourceLimits | None = None,
     ) -> None:
         self.config = config or RuntimeConfig()
+        super().__init__(LocalRuntime(config=self.config, limits=limits))
         self._url, self._namespace = redis_url, namespace
-        self._inner = LocalRuntime(config=self.config, limits=limits)
         self._registry = Registry()
         self._admission = Admission(self._registry, self.config.max_payload_bytes)
         self._handles: dict[str, Handle] = {}
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
-        self._scope = trio.CancelScope()
+        self._followers: trio.Nursery
+        self._ending, self._over = trio.Event(), trio.Event()
+        self._over.set()
         self._worker: Worker[None] | None = None
-        self.resources = self._inner.resources
         logging.getLogger("streaq").setLevel(logging.WARNING)
 
     # --- life
@@ -90,7 +84,7 @@ class StreaqRuntime(RuntimeMixin):
         manager = trio.open_nursery()
         self._nursery = await manager.__aenter__()
         self._manager = manager
-        await self._inner.__aenter__()
+        await self.inner.__aenter__()
         try:
             await self.start()
         except BaseException as error:
@@ -107,20 +101,22 @@ class StreaqRuntime(RuntimeMixin):
         assert self._manager is not None
         assert self._nursery is not None
         try:
-            await self._inner.__aexit__(exc_type, exc, traceback)
+            await self.inner.__aexit__(exc_type, exc, traceback)
             await self._settle()
         finally:
             self._stop_worker()
+            with trio.move_on_after(SETTLING, shield=True):
+                await self._over.wait()
             self._nursery.cancel_scope.cancel()
             await self._manager.__aexit__(None, None, None)
             self._manager = self._nursery = None
 
     @property
     def is_started(self) -> bool:
-        return self._inner.is_started and self._worker is not None
+        return self.inner.is_started and self._worker is not None
 
     async def start(self) -> None:
-        await self._inner.start()
+        await self.inner.start()
         if self._worker is not None:
             return
         assert self._nursery is not None
@@ -133,30 +129,33 @@ class StreaqRuntime(RuntimeMixin):
             handle_signals=False,
             anyio_backend="trio",
         )
-        ttl = timedelta(seconds=self.config.result_ttl)
+        ttl = timedelta(seconds=max(1.0, self.config.result_ttl))  # it counts whole seconds
         self._task = worker.task(name=TASK, max_tries=None, ttl=ttl, silent=True)(self._run)
-        self._scope = trio.CancelScope()
-        await self._nursery.start(self._work, worker, self._scope)
+        self._ending, self._over = trio.Event(), trio.Event()
+        await self._nursery.start(self._live, worker)
         self._worker = worker
 
-    async def _work(
-        self,
-        worker: Worker[None],
-        scope: trio.CancelScope,
-        *,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
+    async def _live(self, worker: Worker[None], task_status: trio.TaskStatus[None]) -> None:
+        """One life of streaq's worker. Who waits through its connection ends before it does."""
         try:
-            with scope:
-                await worker.run_async(task_status=task_status)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(worker.run_async)
+                async with trio.open_nursery() as self._followers:
+                    task_status.started()
+                    await self._ending.wait()
+                    self._followers.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
         except* (RedisError, ClosedResourceError):
-            if not scope.cancel_called:  # cut off in the middle of a command, streaq fails aloud
+            if not self._ending.is_set():  # cut off in the middle of a command, streaq fails aloud
                 raise
+        finally:
+            self._over.set()
 
     async def stop(self) -> None:
-        await self._inner.stop()
+        await self.inner.stop()
         await self._settle()
         self._stop_worker()
+        await self._over.wait()
 
     async def _settle(self) -> None:
         """What has ended here is told to streaq, and by it to whoever waits."""
@@ -167,26 +166,20 @@ class StreaqRuntime(RuntimeMixin):
 
     def _stop_worker(self) -> None:
         self._worker = None
-        self._scope.cancel()
+        self._ending.set()
         for handle in list(self._handles.values()):
             handle.resolve(refusal(handle.request, runtime_stopped(handle.request.name)))
 
     # --- processors and work
 
     def register(self, *processors: Processor[Any]) -> Self:
-        self._inner.register(*processors)
+        self.inner.register(*processors)
         self._registry.register(processors)
         return self
 
     def unregister(self, name: str) -> bool:
         self._registry.unregister(name)
-        return self._inner.unregister(name)
-
-    def list_processors(self) -> list[str]:
-        return self._inner.list_processors()
-
-    async def sync_processors(self) -> None:
-        await self._inner.sync_processors()
+        return self.inner.unregister(name)
 
     async def submit(
         self,
@@ -199,17 +192,16 @@ class StreaqRuntime(RuntimeMixin):
         at: datetime | float | None = None,
     ) -> ExecutionHandle[StateT]:
         await trio.lowlevel.checkpoint()
-        if not self.is_started or self._nursery is None:
+        if not self.is_started:
             raise RuntimeNotStartedError("use the runtime inside `async with runtime:`")
         request = self._admission.admit(
             processor, state, session_id, execution_id=execution_id, delay=delay, at=at
         )
         if (known := self._handles.get(request.execution_id)) is not None:
-            if (known.request.name, known.request.session_id) != (request.name, request.session_id):
-                raise id_taken(request.execution_id)
+            check_same_work(known.request, request)
             return known
         handle = self._handles[request.execution_id] = Handle(self, request)
-        self._nursery.start_soon(self._follow, handle)
+        self._followers.start_soon(self._follow, handle)
         await handle.accepted.wait()
         return handle
 
@@ -243,7 +235,7 @@ class StreaqRuntime(RuntimeMixin):
     async def _run(self, packed: dict[str, Any]) -> dict[str, Any]:
         """Streaq's task: one execution, in the runtime of this process."""
         execution_id = packed["execution_id"]
-        inner = await self._inner.submit(
+        inner = await self.inner.submit(
             packed["name"],
             unpack_state(packed["state"]),
             packed["session_id"],
@@ -254,51 +246,6 @@ class StreaqRuntime(RuntimeMixin):
             if handle.is_cancelled:
                 await inner.cancel()
         return pack_result(await inner.result())
-
-    @property
-    def dead(self) -> DeadLetters:
-        return self._inner.dead
-
-    # --- sessions, states, numbers, locks: those of this process
-
-    @property
-    def state(self) -> StateManager:
-        return self._inner.state
-
-    def lock(self, name: str, *, ttl: float = 30.0) -> AbstractAsyncContextManager[Lock]:
-        return self._inner.lock(name, ttl=ttl)
-
-    async def active_sessions(self) -> list[str]:
-        return await self._inner.active_sessions()
-
-    async def stop_session(self, session_id: str) -> None:
-        await self._inner.stop_session(session_id)
-
-    async def clean_session(self, session_id: str) -> None:
-        await self._inner.clean_session(session_id)
-
-    async def stats(self) -> RuntimeStats:
-        return await self._inner.stats()
-
-    async def queue_stats(self) -> dict[str, QueueStats]:
-        return await self._inner.queue_stats()
-
-    async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
-        return await self._inner.session_stats(session_id)
-
-    # --- events
-
-    def on(self, event_type: str, handler: EventHandler) -> None:
-        self._inner.on(event_type, handler)
-
-    def off(self, event_type: str, handler: EventHandler) -> None:
-        self._inner.off(event_type, handler)
-
-    def emit(self, event: str, data: Mapping[str, Any] | None = None) -> Delivery:
-        return self._inner.emit(event, data)
-
-    def subscribe(self, *patterns: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        return self._inner.subscribe(*patterns)
 
 
 class Handle:
