@@ -145,6 +145,8 @@ def _letter_error(letter: DeadLetter, asked: Asked, result: ProcessorResult[Any]
     told = (letter.processor_name, letter.session_id, type(letter.error).__name__)
     if told != (asked.name, asked.session, type(result.error).__name__):
         return f"tells of {told}"
+    if letter.error.message != getattr(result.error, "message", ""):
+        return f"tells of {letter.error!r:.120}, and its result of {result.error!r:.120}"
     if not is_wall_time(letter.failed_at):
         return f"says failed_at={letter.failed_at!r}"
     if asked.given is not None and letter.state().metadata.version != asked.version:
@@ -163,7 +165,7 @@ async def _handles(ledger: Ledger) -> Found:
         same = (again.success, again.metadata, again.execution_time, type(again.error))
         if same != (result.success, result.metadata, result.execution_time, type(result.error)):
             found.append(("EXE-040", f"asked again, a handle says {again!r:.200}"))
-        if type(result.error).__name__ in FROM_OUTSIDE:
+        if type(result.error).__name__ in FROM_OUTSIDE or execution_id in ledger.spoilt:
             continue
         told = [
             event.data["percent"]
