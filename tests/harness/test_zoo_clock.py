@@ -18,7 +18,6 @@ from harness.zoo.kit import BASES, ZooKit
 from harness.zoo.oneclock import one_clock
 from tests.harness.conftest import make_rule
 
-
 numbers = itertools.count()
 """Of namespaces: the server of one rule may be behind that of the one before."""
 
