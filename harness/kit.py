@@ -262,7 +262,8 @@ class Kit:
 
     def _new_audit(self) -> Audit:
         """Whoever declares to break a law is not told so by every rule."""
-        return Audit(self.timeout / 2, self.subject.known_failures)
+        lacks_virtual_time = Capability.VIRTUAL_TIME not in self.subject.abilities
+        return Audit(self.timeout / 2, self.subject.known_failures, has_server=lacks_virtual_time)
 
     async def _watch_over(self, scope: trio.CancelScope) -> None:
         """End a rule that hangs, and note where."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -21,8 +22,11 @@ _MOST = 8
 class Audit:
     """Watches the runtimes of one rule. ``findings`` are lines that begin with the law's rule."""
 
-    def __init__(self, patience: float, ignored: Collection[str] = ()) -> None:
+    def __init__(
+        self, patience: float, ignored: Collection[str] = (), *, has_server: bool = False
+    ) -> None:
         self._patience = patience
+        self._has_server = has_server
         self._ignored = frozenset(ignored)
         self._ledgers: list[Ledger] = []
         self.findings: list[str] = []
@@ -58,10 +62,15 @@ class Audit:
         """
         found: list[tuple[str, str]] = []
         with trio.move_on_after(self._patience):
-            pause = 0.001
+            pause, breath = 0.001, 0.02
             while found := await self._look(ledger):
-                await trio.sleep(pause)
-                pause = min(2 * pause, 0.05)
+                if self._has_server and breath < 0.1:
+                    # Where trio's time is not the server's: a while that is one for both.
+                    await trio.to_thread.run_sync(time.sleep, breath)
+                    breath *= 2
+                else:
+                    await trio.sleep(pause)
+                    pause *= 2
         for law, text in found:
             self.say(law, text)
 

@@ -70,6 +70,8 @@ class Ledger:
     handles: dict[str, tuple[ExecutionHandle[Any], ProcessorResult[Any]]] = field(
         default_factory=dict
     )
+    spoilt: set[str] = field(default_factory=set)
+    """The executions of which some event is wrong by itself: there is no more to say of those."""
     touched: set[str] = field(default_factory=set)
     """What a rule did beside asking for work: ``state``, ``dead``, ``sessions``, ``life``."""
     began: float = field(default_factory=trio.current_time)
@@ -87,10 +89,13 @@ class Ledger:
 
     def take(self, event: Any) -> None:
         """An event has come."""
-        for law, text in event_errors(event, self.began_wall):
+        wrong = list(event_errors(event, self.began_wall))
+        for law, text in wrong:
             self.say(law, text)
         if not isinstance(event, Event):
             return
+        if wrong:
+            self.spoilt.add(event.execution_id)
         if event.type.startswith("session:"):
             kind = event.type.removeprefix("session:")
             self.sessions.setdefault(event.session_id, []).append(kind)
@@ -152,6 +157,8 @@ class Ledger:
         if not self.is_first:
             return  # one that came later may have missed the beginning of some
         for execution_id, story in self.stories.items():
+            if execution_id in self.spoilt:
+                continue
             _, result = self.results.get(execution_id, (None, None))
             name = story[0].processor_name
             yield from story_errors(

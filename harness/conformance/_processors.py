@@ -16,6 +16,7 @@ from am2z import (
     RetryPolicy,
     processor,
 )
+from harness.audit import look
 from harness.kit import Kit
 from harness.states import TestState
 
@@ -28,8 +29,9 @@ CLOCK_GRAIN = 0.005
 
 
 @processor
-async def increment(state: TestState, _ctx: Context) -> TestState:
+async def increment(state: TestState, ctx: Context) -> TestState:
     """Adds one to ``count``."""
+    look(ctx, state)
     return state.evolve(count=state.count + 1)
 
 
@@ -56,8 +58,9 @@ class Gate:
         """Let every run, those to come too, go on."""
         self._opened.set()
 
-    async def run(self, state: TestState, _ctx: Context) -> TestState:
+    async def run(self, state: TestState, ctx: Context) -> TestState:
         """What the processor does; other processors may do it as part of theirs."""
+        look(ctx, state)
         self.runs.append(state)
         self.started.set()
         try:
@@ -106,6 +109,7 @@ def flaky(
     policy = retry or RetryPolicy(max_attempts=len(errors) + 1, backoff=0)
 
     async def run(state: TestState, ctx: Context) -> TestState:
+        look(ctx, state)
         attempt = ctx.metadata.attempt
         if runs is not None:
             runs.append(attempt)

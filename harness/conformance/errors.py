@@ -31,6 +31,7 @@ from am2z import (
     batch,
     chain,
     parallel,
+    route,
 )
 from harness.collector import TestEventCollector
 from harness.conformance._processors import (
@@ -110,6 +111,8 @@ async def test_every_attempt_has_its_full_time(kit: Kit) -> None:
     assert result.success, repr(result.error)
     assert result.metadata.attempt == 3
     assert_waited(kit, [took], [0.03 + 0.03 + (0.01 if kit.virtual_time else 0.0)])
+    if kit.virtual_time:
+        assert_waited(kit, [result.execution_time], [0.01])  # what the last attempt took
 
 
 @rule("ERR-004")
@@ -245,6 +248,36 @@ async def _look_at_failed_branches(kit: Kit) -> None:
             assert isinstance(result.error, BusinessError), repr(result.error)
             assert result.error.failed_processor == name
             assert (result.metadata.completed_steps, result.state.count) == (2, 3)
+    await _look_at_cut_branches(kit)
+
+
+async def _look_at_cut_branches(kit: Kit) -> None:
+    """The first failure ends the other branches, in place and called; a way names who failed."""
+    in_place, called = Gate("in_place"), Gate("called")
+
+    async def fail_then(state: TestState, _ctx: Context) -> TestState:
+        await in_place.started.wait()
+        await called.started.wait()
+        return await refuse(state, _ctx)
+
+    async def refuse(_state: TestState, _ctx: Context) -> TestState:
+        raise BusinessError("no")
+
+    refusing = make("refusing", refuse)
+    wide = parallel("wide", [in_place.processor, make("fail_then", fail_then), "called"])
+    way = route("way", lambda _state: "only", {"only": refusing})
+    config = RuntimeConfig(lease=600.0)  # who learns of it with a lease alone learns too late
+    async with kit.runtime(wide, way, called.processor, config=config) as runtime:
+        with within(kit, "the end of branches of which one failed"):
+            cut = await runtime.execute(wide, TestState(count=1))
+            await called.ended.wait()
+        chosen = await runtime.execute(way, TestState(count=1))
+    assert in_place.was_cancelled
+    assert called.was_cancelled
+    for result, name in ((cut, "fail_then"), (chosen, "refusing")):
+        assert isinstance(result.error, BusinessError), repr(result.error)
+        assert result.error.failed_processor == name
+        assert (result.metadata.completed_steps, result.state.count) == (0, 1)
 
 
 @rule("ERR-008")

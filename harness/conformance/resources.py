@@ -16,6 +16,7 @@ from am2z import (
     ResourceError,
     ResourceLimits,
     RetryPolicy,
+    Runtime,
     RuntimeConfig,
     SessionStoppedError,
 )
@@ -139,6 +140,7 @@ async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
         later = await runtime.execute(gate.processor, TestState())
     assert isinstance(refused.error, ResourceError)
     assert (refused.error.resource, refused.error.limit) == ("queue", 2)
+    assert refused.error.current == 2
     assert refused.state.count == 7
     assert (waiting, sessions) == (2, []), "refused work left something behind"
     assert all(result.success for result in results)
@@ -287,6 +289,9 @@ async def test_waiting_and_active_work_is_counted_while_it_waits_and_runs(kit: K
         during = await runtime.queue_stats()
         of_session = await runtime.session_stats("a")
         total = await runtime.stats()
+        await wait_for_condition(
+            lambda: _largest_queue(runtime) == ("gate", 2), message="the monitor to know of it"
+        )
         gate.open()
         for handle in handles:
             await handle.result()
@@ -306,6 +311,11 @@ async def test_waiting_and_active_work_is_counted_while_it_waits_and_runs(kit: K
             assert sum(getattr(same["gate"], kind) for kind in _KINDS) >= number, same
         for handle in handles[3:]:
             await handle.result()
+
+
+def _largest_queue(runtime: Runtime) -> tuple[str, int] | None:
+    largest = monitor_of(runtime).resource_stats().queues.largest_queue
+    return None if largest is None else (largest.name, largest.size)
 
 
 @rule("RES-015")

@@ -19,6 +19,7 @@ from am2z import (
     chain,
     processor,
 )
+from harness.audit import look
 from harness.oracle.program import DOOMED, Call, Step, parse_steps
 
 __all__ = ["AN_HOUR", "EVENT", "Gate", "Gates", "Piece", "make_doomed", "make_processors", "piece"]
@@ -99,6 +100,7 @@ def _processor(
 ) -> Processor[Piece]:
     @processor(name=name, state_type=Piece, retry=retry, queue=queue)
     async def work(state: Piece, ctx: Context) -> Piece | Failure[Piece]:
+        look(ctx, state)
         if before is not None:
             await before()
         plan = state.plan
@@ -137,6 +139,12 @@ async def _do(step: Step, state: Piece, ctx: Context, gates: Gates) -> Piece:
 async def _call(step: Step, state: Piece, ctx: Context) -> Piece:
     assert step.call is not None
     result = await ctx.call(step.call.name, state.evolve(plan=step.call.plan))
+    meta = result.metadata
+    assert meta.processor_name == step.call.name, f"a call's result is of {meta.processor_name!r}"
+    assert meta.session_id == ctx.session_id, f"a call's result is in {meta.session_id!r}"
+    assert meta.execution_id not in ("", ctx.execution_id), "a call's result is its caller's"
+    assert result.state.metadata.session_id == ctx.session_id, "a call's state is of no session"
+    assert result.success is (result.error is None)
     if result.error is None:
         return state.evolve(count=result.state.count, trail=result.state.trail)
     if not step.survives:

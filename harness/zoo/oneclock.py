@@ -29,40 +29,31 @@ __all__ = ["one_clock"]
 _KEEPERS = ("am2z.queue.leases", "am2z.queue.lockkeeper")
 """The modules with a thread of their own."""
 
-_MEASURERS = ("am2z.queue.locks", "am2z.queue.lockkeeper", "am2z.queue.stream", "am2z.queue.node")
-"""The modules that compare times with those of such a thread, or of the server."""
+_TIMED = ("am2z.queue.", "fakeredis.")
+"""The packages that read a clock which is not trio's: the server's, or that of such a thread."""
 
 _GRAIN = 1e-6
 """For so many seconds a thread waits at least: less may be nothing to a clock that stands."""
-
-_shown = [0.0]
-"""What the server's clock showed last: it never goes back, from one rule to the next either."""
 
 
 @contextmanager
 def one_clock(clock: MockClock) -> Iterator[None]:
     """Let everything have the time of ``clock``, which is the one of the next ``trio.run``."""
-    import_module("am2z.queue.client.fake")
-    epoch = max(time.time(), _shown[0])
+    for name in ("am2z.queue.runtime", "am2z.queue.client.fake"):
+        import_module(name)
+    epoch = time.time()  # each rule has its own namespace: the server may begin anew
     now = clock.current_time
-    told = _Instead(time, time=lambda: _note(epoch + now()), monotonic=now)
+    told = _Instead(time, time=lambda: epoch + now(), monotonic=now)
     threads = _Instead(threading, Event=_Event)
     ours = _Instead(trio, to_thread=_Instead(trio.to_thread, run_sync=_run_in_turns))
     with ExitStack() as stack:
         for name, module in sorted(sys.modules.items()):
-            if name.partition(".")[0] == "fakeredis" and vars(module).get("time") is time:
+            if f"{name}.".startswith(_TIMED) and vars(module).get("time") is time:
                 stack.enter_context(patch(module, "time", told))
-        for name in _MEASURERS:
-            stack.enter_context(patch(import_module(name), "time", told))
         for name in _KEEPERS:
             stack.enter_context(patch(import_module(name), "threading", threads))
             stack.enter_context(patch(import_module(name), "trio", ours))
         yield
-
-
-def _note(moment: float) -> float:
-    _shown[0] = max(_shown[0], moment)
-    return _shown[0]
 
 
 class _Instead:

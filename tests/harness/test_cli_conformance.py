@@ -136,7 +136,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(project):
     while not (project / "begun").exists():
         assert running.poll() is None
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    out, err = running.communicate(timeout=100)
     assert running.returncode == 130, out + err
     assert "Traceback" not in err
     assert "slow: INCOMPLETE" in out

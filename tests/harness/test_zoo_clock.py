@@ -1,5 +1,6 @@
 """Time in the zoo: it passes only where everything waits for it."""
 
+import itertools
 import sys
 import threading
 import time
@@ -17,13 +18,16 @@ from harness.zoo.kit import BASES, ZooKit
 from harness.zoo.oneclock import one_clock
 from tests.harness.conftest import make_rule
 
+numbers = itertools.count()
+"""Of namespaces: the server of one rule may be behind that of the one before."""
+
 
 @pytest.fixture
 def ask(monkeypatch):
     monkeypatch.setattr(RuleCheck, "is_published", True)
 
     def ask(body, base="local", **fields):
-        kit = ZooKit(BASES[base], "am2z-test-zoo", base=base)
+        kit = ZooKit(BASES[base], f"am2z-test-zoo-{next(numbers)}", base=base)
         return kit.check(RuleCheck(make_rule(**fields), body))
 
     return ask
