@@ -79,8 +79,8 @@ def subscription_begins_when_it_is_read() -> Iterator[None]:
 @contextmanager
 def caller_deadline_not_sent() -> Iterator[None]:
     """A nested call on a queue does not know how much time its caller has left."""
-    right = "self._job(request, depth, budget)"
-    with edit(Dispatch, "enqueue", right, "self._job(request, depth, None)"):
+    right = "self._submission(request, depth, budget, parent)"
+    with edit(Dispatch, "enqueue", right, "self._submission(request, depth, None, parent)"):
         yield
 
 
