@@ -13,7 +13,6 @@ QUEUED = "what waits in streaq's stream is in no statistics and has no priority 
 
 KNOWN = {
     "EXE-015": QUEUED,
-    "EXE-042": "delayed work is with streaq, and in no statistics",
     "EXE-046": QUEUED,
     "RES-014": QUEUED,
     "SES-020": "work that streaq has not handed over when its session is stopped is not counted",

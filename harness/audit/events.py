@@ -37,7 +37,7 @@ def event_errors(event: Any, began: float) -> Iterator[tuple[str, str]]:
     if not isinstance(event, Event):
         yield law, f"{event!r:.80} is no Event"
         return
-    what = f"an event {event.type!r}"
+    what = f"an event {str(event.type)!r}"
     ids = (event.execution_id, event.session_id, event.processor_name)
     if not all(isinstance(one, str) for one in (event.type, *ids)):
         yield law, f"{what} has {ids!r} as its ids"

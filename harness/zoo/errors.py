@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,32 @@ from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch
 
 __all__: list[str] = []
+
+
+@contextmanager
+def _answers_of_calls(look: Callable[[Any], object]) -> Iterator[None]:
+    """``look(result)`` happens to the answer of each nested call before its caller has it."""
+    right = Engine.call_from
+
+    async def call_from(self: Engine, ctx: Any, name: str, state: Any) -> Any:
+        result = await right(self, ctx, name, state)
+        look(result)
+        return result
+
+    with patch(Engine, "call_from", call_from):
+        yield
+
+
+@contextmanager
+def _steps_in_place(**instead: Any) -> Iterator[None]:
+    """A step that runs in place is another processor than the one that was given."""
+    right = executor._run_in_place
+
+    async def run_in_place(ctx: Any, step: Any, state: Any, label: str) -> Any:
+        return await right(ctx, replace(step, **instead), state, label)
+
+    with patch(executor, "_run_in_place", run_in_place):
+        yield
 
 
 # --- who gets which error
@@ -129,15 +155,12 @@ def failure_answers_spoiled_state() -> Iterator[None]:
 @contextmanager
 def nested_not_found_raised() -> Iterator[None]:
     """Calling a processor that is not there raises in the one that called it."""
-    right = Engine.call_from
 
-    async def call_from(self: Engine, ctx: Any, name: str, state: Any) -> Any:
-        result = await right(self, ctx, name, state)
+    def refuse(result: Any) -> None:
         if isinstance(result.error, ProcessorNotFoundError):
             raise result.error
-        return result
 
-    with patch(Engine, "call_from", call_from):
+    with _answers_of_calls(refuse):
         yield
 
 
@@ -145,14 +168,7 @@ def nested_not_found_raised() -> Iterator[None]:
 @contextmanager
 def child_failure_fails_parent() -> Iterator[None]:
     """The error of a call is raised in the one that called."""
-    right = Engine.call_from
-
-    async def call_from(self: Engine, ctx: Any, name: str, state: Any) -> Any:
-        result = await right(self, ctx, name, state)
-        result.unwrap()
-        return result
-
-    with patch(Engine, "call_from", call_from):
+    with _answers_of_calls(lambda result: result.unwrap()):
         yield
 
 
@@ -233,12 +249,7 @@ def completed_steps_off_by_one() -> Iterator[None]:
 @contextmanager
 def step_timeout_ignored() -> Iterator[None]:
     """A step that runs in place has the time of its composition."""
-    right = executor._run_in_place
-
-    async def run_in_place(ctx: Any, step: Any, state: Any, label: str) -> Any:
-        return await right(ctx, replace(step, timeout=None), state, label)
-
-    with patch(executor, "_run_in_place", run_in_place):
+    with _steps_in_place(timeout=None):
         yield
 
 
@@ -246,12 +257,7 @@ def step_timeout_ignored() -> Iterator[None]:
 @contextmanager
 def step_retry_ignored() -> Iterator[None]:
     """A step that runs in place has one attempt."""
-    right = executor._run_in_place
-
-    async def run_in_place(ctx: Any, step: Any, state: Any, label: str) -> Any:
-        return await right(ctx, replace(step, retry=None), state, label)
-
-    with patch(executor, "_run_in_place", run_in_place):
+    with _steps_in_place(retry=None):
         yield
 
 

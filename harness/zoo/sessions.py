@@ -23,7 +23,6 @@ from am2z.local.runtime import LocalRuntime
 from am2z.local.sessions import SessionTable
 from am2z.local.state import LocalStateManager
 from am2z.result import ProcessorResult
-from am2z.runtime import RuntimeMixin
 from am2z.stats import QueueStats
 from harness.zoo.mutant import mutant, patch
 
@@ -127,36 +126,6 @@ def session_stats_forget_failures() -> Iterator[None]:
         return result
 
     with patch(Engine, "_fail", forget):
-        yield
-
-
-@mutant("clean-keeps-state", rule="SES-006")
-@contextmanager
-def clean_keeps_state() -> Iterator[None]:
-    """``clean_session`` leaves the committed state where it is."""
-    with patch(LocalStateManager, "forget", lambda self, session_id: None):
-        yield
-
-
-@mutant("clean-hits-others", rule="SES-006")
-@contextmanager
-def clean_hits_others() -> Iterator[None]:
-    """``clean_session`` forgets the states of all sessions."""
-    with patch(LocalStateManager, "forget", lambda self, session_id: self._records.clear()):
-        yield
-
-
-@mutant("session-leak", rule="SES-006")
-@contextmanager
-def session_leak() -> Iterator[None]:
-    """A cleaned session stays in the list."""
-    clean = SessionTable.clean
-
-    def keep(self: SessionTable, session_id: str) -> None:
-        clean(self, session_id)
-        self.open(session_id)
-
-    with patch(SessionTable, "clean", keep):
         yield
 
 
@@ -286,32 +255,6 @@ def anonymous_session_keeps_state() -> Iterator[None]:
 def sessions_unsorted() -> Iterator[None]:
     """Active sessions are listed in the order in which they came."""
     with patch(SessionTable, "names", lambda self: list(self._sessions)):
-        yield
-
-
-@mutant("clean-all-only-stops", rule="SES-017")
-@contextmanager
-def clean_all_only_stops() -> Iterator[None]:
-    """``clean_all_sessions`` stops each session, and forgets nothing of it."""
-
-    async def stop(self: RuntimeMixin) -> None:
-        for session_id in await self.active_sessions():
-            await self.stop_session(session_id)
-
-    with patch(RuntimeMixin, "clean_all_sessions", stop):
-        yield
-
-
-@mutant("clean-all-leaves-one", rule="SES-017")
-@contextmanager
-def clean_all_leaves_one() -> Iterator[None]:
-    """``clean_all_sessions`` cleans all sessions but the last."""
-
-    async def leave_one(self: RuntimeMixin) -> None:
-        for session_id in (await self.active_sessions())[:-1]:
-            await self.clean_session(session_id)
-
-    with patch(RuntimeMixin, "clean_all_sessions", leave_one):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Sessions that do not end as they should (SES-010 …)."""
+"""Sessions that are not stopped or cleaned as they should (SES-006, SES-010 …)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from am2z.local.engine import Engine
 from am2z.local.execution import Execution
 from am2z.local.handle import LocalHandle
 from am2z.local.sessions import Session, SessionTable
+from am2z.local.state import LocalStateManager
 from am2z.result import ProcessorResult
+from am2z.runtime import RuntimeMixin
 from harness.zoo.mutant import mutant, patch
 
 Stopped = tuple[list[Execution], bool]
@@ -159,4 +161,63 @@ def stopped_session_still_commits() -> Iterator[None]:
 def stop_forgets_delayed_work() -> Iterator[None]:
     """``stop_session`` does not know of work that waits for its next attempt."""
     with _stop_forgets("delayed"):
+        yield
+
+
+# --- cleaning
+
+
+@mutant("clean-keeps-state", rule="SES-006")
+@contextmanager
+def clean_keeps_state() -> Iterator[None]:
+    """``clean_session`` leaves the committed state where it is."""
+    with patch(LocalStateManager, "forget", lambda self, session_id: None):
+        yield
+
+
+@mutant("clean-hits-others", rule="SES-006")
+@contextmanager
+def clean_hits_others() -> Iterator[None]:
+    """``clean_session`` forgets the states of all sessions."""
+    with patch(LocalStateManager, "forget", lambda self, session_id: self._records.clear()):
+        yield
+
+
+@mutant("session-leak", rule="SES-006")
+@contextmanager
+def session_leak() -> Iterator[None]:
+    """A cleaned session stays in the list."""
+    clean = SessionTable.clean
+
+    def keep(self: SessionTable, session_id: str) -> None:
+        clean(self, session_id)
+        self.open(session_id)
+
+    with patch(SessionTable, "clean", keep):
+        yield
+
+
+@mutant("clean-all-only-stops", rule="SES-017")
+@contextmanager
+def clean_all_only_stops() -> Iterator[None]:
+    """``clean_all_sessions`` stops each session, and forgets nothing of it."""
+
+    async def stop(self: RuntimeMixin) -> None:
+        for session_id in await self.active_sessions():
+            await self.stop_session(session_id)
+
+    with patch(RuntimeMixin, "clean_all_sessions", stop):
+        yield
+
+
+@mutant("clean-all-leaves-one", rule="SES-017")
+@contextmanager
+def clean_all_leaves_one() -> Iterator[None]:
+    """``clean_all_sessions`` cleans all sessions but the last."""
+
+    async def leave_one(self: RuntimeMixin) -> None:
+        for session_id in (await self.active_sessions())[:-1]:
+            await self.clean_session(session_id)
+
+    with patch(RuntimeMixin, "clean_all_sessions", leave_one):
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractAsyncContextManager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,8 +42,9 @@ TASK = "am2z"
 SETTLING = 2.0
 """How long a stop waits for streaq to store what has ended, in seconds."""
 
-AT_ONCE = 100
-"""How many executions streaq hands over; how many of them run is the runtime's own affair."""
+AT_ONCE = 1_000
+"""How many executions streaq hands over, what is delayed among them; how many of them run is the
+runtime's own affair."""
 
 
 class StreaqRuntime(ForwardingRuntime):
@@ -210,8 +211,6 @@ class StreaqRuntime(ForwardingRuntime):
         request = handle.request
         task = self._task.enqueue(pack_request(request))
         task.id = request.execution_id
-        if request.when is not None and (seconds := request.when.seconds()) > 0:
-            task.start(schedule=datetime.now(UTC) + timedelta(seconds=seconds))
         handle.task = task
         try:
             await task
@@ -240,6 +239,7 @@ class StreaqRuntime(ForwardingRuntime):
             unpack_state(packed["state"]),
             packed["session_id"],
             execution_id=execution_id,
+            at=packed["begin_at"],
         )
         if (handle := self._handles.get(execution_id)) is not None:
             handle.inner = inner

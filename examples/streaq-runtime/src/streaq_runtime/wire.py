@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64decode, b64encode
 from typing import Any
 
@@ -45,6 +46,7 @@ def pack_request(request: Request[Any]) -> dict[str, Any]:
         "session_id": request.session_id if request.is_named else None,
         "execution_id": request.execution_id,
         "state": [type_name(type(request.state)), b64encode(request.data).decode()],
+        "begin_at": None if request.when is None else time.time() + request.when.seconds(),
     }
 
 
