@@ -36,7 +36,8 @@ class QueueDeadLetters(DeadLetters):
             return None
         (grave, buried), shards = found[0], self._shards()
         new_id = retry_id(execution_id, buried.failed_at)
-        node = shards.node_of(buried.session_id or new_id)
+        shard = shards.of(buried.session_id or new_id)
+        node = shard.node
         with network_errors(node.client.safe_url):
             # The new id is derived from the old end: when this is cut in the middle and asked for
             # again, the execution is there already and does not run twice.
@@ -47,6 +48,7 @@ class QueueDeadLetters(DeadLetters):
                 session_id=buried.session_id,
                 max_deliveries=node.config.max_deliveries,
                 need_served=True,
+                max_queue=shard.dispatch.most_waiting,
             )
             _raise_refusal(enqueued.answer, buried)
         with network_errors(grave.client.safe_url):

@@ -203,7 +203,7 @@ class Dispatch:
             reply_to=self._node.runtime_id,
             need_served=self._registry.find(request.name) is None,
             parent=parent,
-            max_queue=self._most_waiting if parent is None else 0,
+            max_queue=self.most_waiting if parent is None else 0,
         )
 
     async def _send(self, submissions: Sequence[Submission]) -> list[Enqueued]:
@@ -222,7 +222,7 @@ class Dispatch:
             return answers
 
     @property
-    def _most_waiting(self) -> int:
+    def most_waiting(self) -> int:
         """How many may wait for one processor here: this shard's part of the limit."""
         return math.ceil(self._resources.limits.max_queue_size / self._shards)
 

@@ -60,7 +60,10 @@ class QueueHandle(Generic[StateT]):
     async def progress(self) -> float:
         """See ``ExecutionHandle.progress``."""
         with network_errors(self._node.client.safe_url):
-            [look] = await self._node.protocol.look([self.execution_id])
+            protocol = self._node.protocol
+            [look] = await protocol.look([self.execution_id])
+            if look.finished is not None and look.finished.body is None:  # too long for a look
+                [look] = await protocol.look([self.execution_id], whole=True)
         if look.finished is not None and look.finished.body:
             with suppress(AM2ZError):  # an ending that nobody can read says nothing of progress
                 self._progress = Ending.decode(look.finished.body).progress

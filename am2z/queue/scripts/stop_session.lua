@@ -49,6 +49,8 @@ call('HSET', key, 'stopped', '2')
 call('ZREM', P .. 'sessions', group)
 if keep > 0 then
   call('PEXPIRE', key, keep)
-  expire_state(group, keep)
+  -- what ends sooner by itself is not kept for longer
+  local left_of_state = call('PTTL', P .. 'st:' .. group)
+  if left_of_state < 0 or left_of_state > keep then expire_state(group, keep) end
 end
 return settle({ended, 0})

@@ -106,6 +106,15 @@ def test_a_stopped_session_goes_with_its_time_to_live(driver: Driver) -> None:
         assert 0 < driver.raw.pttl(key) <= 5_000
 
 
+def test_stopping_a_session_keeps_no_state_for_longer(driver: Driver) -> None:
+    driver.protocol._session_ttl = 5_000
+    for group, ttl, least, most in (("A", 1.0, 1, 1_000), ("B", 60.0, 1_001, 5_000)):
+        driver.add(group, session_id=group)
+        driver.done(driver.take_one(), state=StateWrite(b"", "", "", ttl))
+        stop(driver, group)
+        assert least <= driver.raw.pttl(driver.keys.state(group)) <= most
+
+
 def test_only_idle_sessions_expire(driver: Driver) -> None:
     for name in ("idle", "waiting", "active", "delayed"):
         driver.add(name, name, session_id=name, delay=99.0 if name == "delayed" else 0.0)

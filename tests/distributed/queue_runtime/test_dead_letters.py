@@ -10,6 +10,8 @@ from am2z import (
     BusinessError,
     Context,
     PoisonExecutionError,
+    ResourceError,
+    ResourceLimits,
     StateCorruptError,
     processor,
 )
@@ -190,3 +192,30 @@ async def test_retry_that_was_cut_in_the_middle_runs_once(make, monkeypatch):
         handle = await runtime.submit(charge, Order(), "s", execution_id=first)
         assert (await handle.result()).success
         assert await runtime.state.version("s") == 1
+
+
+@pytest.mark.trio
+async def test_retry_is_refused_where_the_queue_is_full_and_the_letter_stays(make):
+    begun, gate = trio.Event(), trio.Event()
+
+    @processor
+    async def picky(state: Order, ctx: Context) -> Order:
+        if not state.count:
+            raise BusinessError("nothing was ordered")
+        begun.set()
+        await gate.wait()
+        return state
+
+    limits = ResourceLimits(max_queue_size=1)
+    async with make(picky, role="worker", concurrency=1), make(role="client", limits=limits) as us:
+        letter = (await us.execute("picky", Order())).metadata.execution_id
+        running = await us.submit("picky", Order(count=1))
+        await begun.wait()
+        waiting = await us.submit("picky", Order(count=1))
+        with pytest.raises(ResourceError, match="full"):
+            await us.dead.retry(letter)
+        assert await us.dead.get(letter) is not None
+        gate.set()
+        assert (await running.result()).success
+        assert (await waiting.result()).success
+        assert await us.dead.retry(letter) is not None

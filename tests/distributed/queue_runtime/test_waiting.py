@@ -114,6 +114,18 @@ async def test_handle_tells_progress_and_cancels(make):
         assert await done.progress() == 25
 
 
+async def test_progress_is_known_when_the_result_is_too_long_for_a_message(make):
+    @processor
+    async def long(state: Work, ctx: Context) -> Work:
+        await ctx.update_progress(75)
+        return state.evolve(note="x" * 100_000)
+
+    async with make(long) as runtime:
+        handle = await runtime.submit(long, Work())
+        assert (await handle.result()).success
+        assert await handle.progress() == 75
+
+
 async def test_lost_message_does_not_hang_its_waiter(make, eyes, monkeypatch):
     monkeypatch.setattr(inbox, "SWEEP", 0.1)
     gated, begun, gate = make_gated()
