@@ -20,9 +20,9 @@ exit status:
   0 every mutant is found by the rule that names it, every MUST finds one, and the correct runtimes
   pass; 1 not so; 2 the command makes no sense; 130 interrupted, 143 terminated
 
-"by" names the rules that found a mutant among those that it was asked: every rule, and on a queue,
-where each takes its time, those that name it and those of the same group that name another mutant
-of a queue. --whole asks every rule there too, --quick asks any mutant only the rules that name it.
+"by" names the rules that found a mutant among those that it was asked: those that name it, and all
+of the same group (STA, say) that name another mutant of the same runtime. --whole asks every mutant
+every rule, --quick only the rules that name it. The correct runtimes are always asked every rule.
 """
 
 
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--whole",
         action="store_true",
-        help="ask mutants on a queue every rule, and not only those close to what they break",
+        help="ask each mutant every rule, and not only those close to what it breaks",
     )
     asked.add_argument(
         "--quick", action="store_true", help="ask each mutant only the rules that name it"

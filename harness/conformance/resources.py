@@ -354,8 +354,9 @@ async def test_idle_session_is_stopped_after_its_ttl_and_not_before(kit: Kit) ->
     ttl = 0.2 if kit.virtual_time else 0.05
     async with kit.runtime(increment, limits=ResourceLimits(session_ttl=ttl)) as runtime:
         with TestEventCollector(runtime) as events:
-            await runtime.execute(increment, TestState(), "a")
-            await trio.sleep(0.4 * ttl)
+            if kit.virtual_time:  # elsewhere the first use may be longer ago than it should be
+                await runtime.execute(increment, TestState(), "a")
+                await trio.sleep(0.4 * ttl)
             started = trio.current_time()
             await runtime.execute(increment, TestState(), "a")  # from here on nobody uses it
             stopped = await events.wait_for_event("session:stopped")

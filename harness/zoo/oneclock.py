@@ -41,9 +41,14 @@ def one_clock(clock: MockClock) -> Iterator[None]:
     """Let everything have the time of ``clock``, which is the one of the next ``trio.run``."""
     for name in ("am2z.queue.runtime", "am2z.queue.client.fake"):
         import_module(name)
-    epoch = time.time()  # each rule has its own namespace: the server may begin anew
-    now = clock.current_time
-    told = _Instead(time, time=lambda: epoch + now(), monotonic=now)
+    now, epoch = clock.current_time, int(time.time())
+
+    def of_day() -> float:
+        # A quarter past a microsecond: the server rounds to those where it tells the time, and cuts
+        # off to milliseconds where it numbers events; both are to be the same moment.
+        return epoch + (int(now() * 1e6) + 0.25) / 1e6
+
+    told = _Instead(time, time=of_day, monotonic=now)
     threads = _Instead(threading, Event=_Event)
     ours = _Instead(trio, to_thread=_Instead(trio.to_thread, run_sync=_run_in_turns))
     with ExitStack() as stack:

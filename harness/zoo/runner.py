@@ -54,7 +54,7 @@ class Plan:
     seed: int = 0
     as_json: bool = False
     whole: bool = False
-    """Ask every rule of the mutants on a queue too, and not only those that are close to it."""
+    """Ask each mutant every rule, and not only those that are close to what it breaks."""
     quick: bool = False
     """Ask each mutant only the rules that name it."""
     rules: tuple[str, ...] = ()
@@ -135,17 +135,12 @@ def _control(base: Base, rules: tuple[str, ...], seed: int) -> list[Order]:
 def _asked(
     plan: Plan, zoo: Mapping[str, Mutant], catalogue: Catalogue, mutant: Mutant
 ) -> tuple[str, ...]:
-    """The rules that a mutant is asked: all, and on a queue, where each of them takes its time,
-    those that name it, and those of the same group that name another one there.
+    """The rules that a mutant is asked: those that name it, and those of the same group that name
+    another one of the same base.
     """
-    if plan.rules:
+    if plan.rules or plan.whole:
         return plan.rules
-    if plan.quick:
-        near: set[str] = set()
-    elif plan.whole or mutant.base == "local":
-        return ()
-    else:
-        near = {m.name for m in zoo.values() if m.base == mutant.base}
+    near = set() if plan.quick else {m.name for m in zoo.values() if m.base == mutant.base}
     group = mutant.rule.partition("-")[0]
     return tuple(
         rule.id

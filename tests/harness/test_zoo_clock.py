@@ -1,6 +1,7 @@
 """Time in the zoo: it passes only where everything waits for it."""
 
 import itertools
+import random
 import sys
 import threading
 import time
@@ -11,6 +12,8 @@ import trio
 
 from am2z import ExecutionTimeoutError, RuntimeConfig, processor
 from am2z.queue import leases, lockkeeper, locks
+from am2z.queue.client.fake import fake_client
+from am2z.queue.client.url import parse_url
 from harness import TestState
 from harness.outcome import Status
 from harness.rules import RuleCheck
@@ -146,3 +149,15 @@ def test_afterwards_every_clock_is_what_it_was(ask):
     assert locks.time is time
     assert {leases.threading, lockkeeper.threading} == {threading}
     assert {leases.trio, lockkeeper.trio} == {trio}
+
+
+def test_the_server_numbers_events_by_the_time_that_it_tells():
+    clock, chance = trio.testing.MockClock(), random.Random(0)
+    with one_clock(clock):
+        server = fake_client(parse_url("fake://am2z-test-clock"))
+        for step in [0.0, 0.001, 0.0009999, 5e-07, *(chance.random() for _ in range(300))]:
+            clock.jump(step)
+            seconds, micros = server.time()
+            number = server.xadd("events", {"a": 1}).partition(b"-")[0]
+            assert int(number) == seconds * 1000 + micros // 1000
+        server.flushall()

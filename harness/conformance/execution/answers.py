@@ -172,6 +172,7 @@ async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
 @rule("EXE-030")
 async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
     started, let_go = threading.Event(), threading.Event()
+    known: list[tuple[str, str, int, int]] = []
 
     @processor
     def blocking(state: TestState, given: Context) -> TestState:
@@ -180,6 +181,7 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
         if not let_go.wait(kit.timeout):
             raise ProcessorExecutionError("the event loop stood still while this function blocked")
         ctx.update_progress(50)
+        known.append((ctx.execution_id, ctx.session_id, ctx.metadata.attempt, ctx.call_depth))
         ctx.emit("thread:told", {"by": "its own"})
         ctx.runtime.emit("thread:said", {"by": "the runtime"})
         return ctx.call("increment", state).unwrap().evolve(message=threading.current_thread().name)
@@ -197,6 +199,8 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
         (result.metadata.execution_id, {"by": "its own"})
     ]
     assert (said.execution_id, said.data) == ("", {"by": "the runtime"})
+    meta = result.metadata
+    assert known == [(meta.execution_id, meta.session_id, 1, 0)]
     assert result.unwrap().count == 2
     assert result.state.message != threading.current_thread().name
 

@@ -42,9 +42,9 @@ TASK = "am2z"
 SETTLING = 2.0
 """How long a stop waits for streaq to store what has ended, in seconds."""
 
-AT_ONCE = 1_000
-"""How many executions streaq hands over, what is delayed among them; how many of them run is the
-runtime's own affair."""
+AT_ONCE = 100
+"""How many executions streaq hands over, what is delayed among them: for more of them submit()
+waits. How many of those that were handed over run is the runtime's own affair."""
 
 
 class StreaqRuntime(ForwardingRuntime):
@@ -214,7 +214,6 @@ class StreaqRuntime(ForwardingRuntime):
         handle.task = task
         try:
             await task
-            handle.accepted.set()
             found = await task.result()
             if found.success:
                 handle.resolve(unpack_result(found.result))
@@ -243,6 +242,7 @@ class StreaqRuntime(ForwardingRuntime):
         )
         if (handle := self._handles.get(execution_id)) is not None:
             handle.inner = inner
+            handle.accepted.set()  # from now on statistics and priorities know of it
             if handle.is_cancelled:
                 await inner.cancel()
         return pack_result(await inner.result())
