@@ -149,7 +149,7 @@ class Ledger:
             self.say(law, text)
         if not wrong:
             self.results[result.metadata.execution_id] = (asked, result)
-            if handle is not None:
+            if handle is not None and not asked.is_again:
                 self.handles[result.metadata.execution_id] = (handle, result)
 
     def errors(self) -> Iterator[tuple[str, str]]:
