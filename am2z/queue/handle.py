@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import Generic
 
 import trio
@@ -12,7 +11,7 @@ from am2z.admission import Request, refusal
 from am2z.errors import AM2ZError
 from am2z.queue.inbox import Inbox, Pending
 from am2z.queue.node import RECOVERABLE, Node, network_errors
-from am2z.queue.payload import Ending, read_result
+from am2z.queue.payload import progress_at_end, read_result
 from am2z.queue.stream import EventReader
 from am2z.queue.wire import Finished
 from am2z.result import ExecutionMetadata, ProcessorResult
@@ -64,9 +63,8 @@ class QueueHandle(Generic[StateT]):
             [look] = await protocol.look([self.execution_id])
             if look.finished is not None and look.finished.body is None:  # too long for a look
                 [look] = await protocol.look([self.execution_id], whole=True)
-        if look.finished is not None and look.finished.body:
-            with suppress(AM2ZError):  # an ending that nobody can read says nothing of progress
-                self._progress = Ending.decode(look.finished.body).progress
+        if look.finished is not None:
+            self._progress = progress_at_end(look.finished, self._progress)
         elif look.progress is not None:
             self._progress = look.progress
         return self._progress

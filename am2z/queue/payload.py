@@ -22,7 +22,15 @@ from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.state import AppState, StateMetadata, StateT
 from am2z.typenames import type_name
 
-__all__ = ["Ending", "Job", "call_hash", "root_of"]
+__all__ = [
+    "Ending",
+    "Job",
+    "call_hash",
+    "error_of",
+    "progress_at_end",
+    "read_result",
+    "root_of",
+]
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True):
@@ -131,6 +139,15 @@ def read_result(
                 return result
             error = StateCorruptError(f"the result of {finished.id} contradicts its own status")
     return ProcessorResult(success=False, state=given, error=error, metadata=metadata)
+
+
+def progress_at_end(finished: Finished, known: float) -> float:
+    """How far an execution was when it ended; ``known`` where that cannot be read."""
+    body = finished.body or b""
+    try:
+        return Ending.decode(body).progress if finished.why is Why.NONE else float(body)
+    except (AM2ZError, ValueError):
+        return known
 
 
 def error_of(why: str, execution_id: str, metadata: ExecutionMetadata) -> AM2ZError:

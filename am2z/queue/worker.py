@@ -58,6 +58,8 @@ class Worker:
     ) -> None:
         self._slots = slots
         self._shards = shards
+        # Half of the slots: Redis is busy with one half of them while the other half runs.
+        self._most_at_once = min(ceil(node.config.concurrency / 2), MOST_AT_ONCE)
         self._node = node
         self._dispatch = dispatch
         self._emitter = emitter
@@ -135,7 +137,7 @@ class Worker:
     async def _take_turn(self, nursery: trio.Nursery) -> bool:
         """Report what has ended and claim what there is room for; whether there was either."""
         # Each shard may take its part of what is free: the slots are shared by all of them.
-        room = min(ceil(self._slots.free / self._shards), MOST_AT_ONCE)
+        room = min(ceil(self._slots.free / self._shards), self._most_at_once)
         if not self._may_find_work:
             room = 0
         ended = self._next_ended()

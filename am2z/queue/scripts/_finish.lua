@@ -51,7 +51,8 @@ local function evict(id, job, why, ttl)
   --@include unqueue
   if job.t == 'w' then unqueue(job.p, job.s, id) end
   if job.t == 'a' then post(job.k, id .. ' !' .. job.f) end
-  finish(id, job, 'F', why, '', ttl)
+  -- nobody has told a result: what is known is how far it was
+  finish(id, job, 'F', why, call('HGET', P .. 'j:' .. id, 'g') or '', ttl)
 end
 
 -- Nobody waits for the children of what has ended. One script cancels so many and no more; those that

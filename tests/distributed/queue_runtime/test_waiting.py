@@ -126,6 +126,19 @@ async def test_progress_is_known_when_the_result_is_too_long_for_a_message(make)
         assert await handle.progress() == 75
 
 
+async def test_progress_is_known_of_what_was_cancelled(make):
+    gated, begun, _ = make_gated()
+    async with make(gated) as runtime:
+        handle = await runtime.submit(gated, Work())
+        await begun.wait()
+        with trio.fail_after(5):
+            while await handle.progress() != 25:  # noqa: ASYNC110
+                await trio.sleep(0.003)
+        await handle.cancel()
+        again = await runtime.submit(gated, Work(), execution_id=handle.execution_id)
+        assert await handle.progress() == await again.progress() == 25
+
+
 async def test_lost_message_does_not_hang_its_waiter(make, eyes, monkeypatch):
     monkeypatch.setattr(inbox, "SWEEP", 0.1)
     gated, begun, gate = make_gated()
