@@ -113,8 +113,8 @@ async def attempt(
 def _call(processor: Processor[StateT], state: StateT, ctx: Context) -> Awaitable[Any]:
     if processor.in_thread:
         return _call_in_thread(processor, state, ctx)
-    answer: Any = processor.fn(state, ctx)
-    return answer  # type: ignore[no-any-return]
+    answer: Awaitable[Any] = processor.fn(state, ctx)  # type: ignore[assignment]  # it is no thread's
+    return answer
 
 
 async def _call_in_thread(processor: Processor[StateT], state: StateT, ctx: Context) -> Any:

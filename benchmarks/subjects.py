@@ -34,11 +34,6 @@ class Subject:
         return self.name == OURS
 
     @property
-    def is_python(self) -> bool:
-        """Whether it runs on Python."""
-        return not self.script
-
-    @property
     def environment(self) -> Path:
         """The folder of its own environment."""
         return ENVIRONMENTS / self.name
@@ -52,11 +47,6 @@ class Subject:
         else:
             start = [str(self.environment / "bin" / "python"), "-m", self.module]
         return [*start, role, url, json.dumps(options or {})]
-
-    @property
-    def is_installed(self) -> bool:
-        """Whether its environment is there."""
-        return self.is_ours or (self.environment / "installed").exists()
 
 
 OURS = "am2z"

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from am2z.admission import Request, id_taken
+from am2z.admission import Request, check_same_work
 from am2z.local.handle import LocalHandle
 
 __all__ = ["Remembered"]
@@ -31,10 +31,7 @@ class Remembered:
         entry = self._entries.get(request.execution_id)
         if entry is None:
             return None
-        earlier = entry[0]
-        same = (earlier.name, earlier.session_id) == (request.name, request.session_id)
-        if not same or earlier.is_named != request.is_named:
-            raise id_taken(request.execution_id)
+        check_same_work(entry[0], request)
         return entry[1]
 
     def keep(self, request: Request[Any], handle: LocalHandle[Any]) -> None:

@@ -80,9 +80,8 @@ class Shards(Sequence[Shard]):
         for told in await self.each(lambda shard: shard.node.protocol.stats()):
             for name, counts in told.items():
                 known = total.get(name)
-                if known is not None:
-                    counts = Counts(*map(sum, zip(known, counts, strict=True)))  # noqa: PLW2901
-                total[name] = counts
+                both = [counts] if known is None else [known, counts]
+                total[name] = Counts(*map(sum, zip(*both, strict=True)))
         return total
 
     # --- the end

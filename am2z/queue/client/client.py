@@ -230,7 +230,7 @@ class RedisClient(AsyncCoreCommands):
             if empty is not _NO_EMPTY:
                 return empty
             raise
-        callback = _plain_redis().response_callbacks.get(args[0])  # type: ignore[no-untyped-call]
+        callback = _plain_redis().response_callbacks.get(args[0])
         return reply if callback is None else callback(reply, **options)
 
     def sync_client(self, **options: Any) -> Redis:

@@ -28,7 +28,7 @@ class Guarded(RedisCredentialProvider):
     def __init__(self, provider: CredentialProvider) -> None:
         self._provider = provider
 
-    def get_credentials(self) -> tuple[str, ...]:  # type: ignore[override]
+    def get_credentials(self) -> tuple[str, ...]:  # type: ignore[override]  # theirs is no tuple of any length
         """``(user, password)`` or ``(password,)``."""
         try:
             given = self._provider.get_credentials()

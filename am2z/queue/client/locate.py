@@ -60,7 +60,7 @@ def _ask_blocking(question: Question, timeout: float) -> Any:
     client.response_callbacks.clear()  # the raw reply is wanted
     try:
         with client:
-            return client.execute_command(*question.command)  # type: ignore[no-untyped-call]
+            return client.execute_command(*question.command)
     except (OSError, RedisError) as error:
         return error
 

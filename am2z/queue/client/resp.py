@@ -43,13 +43,13 @@ class ReplyReader(Protocol):
 def parse_error(text: str) -> RedisError:
     """An error reply as the class of ``redis.exceptions`` that redis-py makes of it."""
     try:
-        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]  # its class has no name that mypy can exclude
     except ValueError:  # a redirection that names no place
         return ResponseError(text)
     return error
 
 
-_pack_pieces: Callable[..., list[Any]] = _RedisConnection().pack_command  # type: ignore[no-untyped-call]
+_pack_pieces: Callable[..., list[Any]] = _RedisConnection().pack_command
 
 
 def _pack_slowly(args: tuple[Any, ...]) -> bytes:

@@ -186,7 +186,7 @@ def _seeded(scheme: str, safe: str, url: str, query: dict[str, str]) -> Target:
 
 
 def _from_options(scheme: str, safe: str, url: str, query: dict[str, str]) -> Target:
-    options: dict[str, Any] = _redis_parse_url(url)  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = _redis_parse_url(url)
     if scheme == "unix":
         if not options.get("path"):
             raise ConfigurationError(f"{safe!r} names no socket: write unix:///path/to/redis.sock")
