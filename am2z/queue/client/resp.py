@@ -43,7 +43,7 @@ class ReplyReader(Protocol):
 def parse_error(text: str) -> RedisError:
     """An error reply as the class of ``redis.exceptions`` that redis-py makes of it."""
     try:
-        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]  # its class has no name that mypy can exclude
+        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]  # redis-py
     except ValueError:  # a redirection that names no place
         return ResponseError(text)
     return error
