@@ -99,7 +99,10 @@ def worker_claims_ahead() -> Iterator[None]:
     ahead = "self._slots.free + 4"
     with (
         edit(
-            Worker, "_take_turn", "min(ceil(self._slots.free / self._shards), MOST_AT_ONCE)", ahead
+            Worker,
+            "_take_turn",
+            "min(ceil(self._slots.free / self._shards), self._most_at_once)",
+            ahead,
         ),
         edit(Worker, "_wants", "self._slots.room(processor)", "self._slots.room(processor) + 4"),
     ):
