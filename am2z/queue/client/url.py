@@ -121,7 +121,8 @@ def parse_url(url: str) -> Target:
         known = ", ".join(f"{s}://" for s in (*_PLAIN, *_SEEDED))
         raise ConfigurationError(f"{safe!r} is no Redis URL: it has to start with one of {known}")
     try:
-        parts = urlsplit(url)
+        servers, splittable = _take_servers_out(url) if scheme in _SEEDED else ("", url)
+        parts = urlsplit(splittable)
         if (scheme != "unix" or parts.netloc) and "@" in parts.path + parts.fragment:
             # This would be taken for a path, and shown; it may be the other half of the password.
             raise ConfigurationError(
@@ -142,17 +143,29 @@ def parse_url(url: str) -> Target:
             db = _database(query.get("db", parts.path.strip("/")), safe)
             return Target(scheme, safe, url, path=unquote(parts.netloc), db=db)
         if scheme in _SEEDED:
-            return _seeded(scheme, safe, url, query)
+            return _seeded(scheme, safe, url, servers, parts.path, query)
         return _from_options(scheme, safe, url, query)
     except ValueError as error:
         raise ConfigurationError(f"{safe!r} is no Redis URL: {_safe_text(error, url)}") from None
 
 
-def _seeded(scheme: str, safe: str, url: str, query: dict[str, str]) -> Target:
+def _take_servers_out(url: str) -> tuple[str, str]:
+    """What names users and servers in ``url``, and ``url`` without it.
+
+    Several servers are more than ``urlsplit`` knows: some versions of it refuse the brackets of an
+    IPv6 address that is not alone.
+    """
+    scheme, _, rest = url.partition("://")
+    end = next((i for i, character in enumerate(rest) if character in "/?#"), len(rest))
+    return rest[:end], f"{scheme}://{rest[end:]}"
+
+
+def _seeded(
+    scheme: str, safe: str, url: str, servers: str, path: str, query: dict[str, str]
+) -> Target:
     """A target whose server others know: ``scheme+sentinel://`` and ``scheme+cluster://``."""
     scheme, _, kind = scheme.partition("+")
-    parts = urlsplit(url)
-    user_info, _, places = parts.netloc.rpartition("@")
+    user_info, _, places = servers.rpartition("@")
     user, _, password = user_info.partition(":")
     seeds = []
     for place in places.split(","):
@@ -160,7 +173,7 @@ def _seeded(scheme: str, safe: str, url: str, query: dict[str, str]) -> Target:
         if not one.hostname or one.path or one.query:
             raise ConfigurationError(f"{safe!r} names no server: write host:port[,host:port...]")
         seeds.append((one.hostname, one.port or _DEFAULT_PORT[kind]))
-    names = unquote(parts.path).strip("/").split("/")
+    names = unquote(path).strip("/").split("/")
     service = names.pop(0) if kind == "sentinel" else ""
     db = _database(query.get("db", "/".join(names)), safe)
     if kind == "sentinel" and not service:
