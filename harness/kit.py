@@ -30,6 +30,7 @@ from harness.outcome import Outcome, Status, Story, Undecided
 from harness.redis import leftover_keys, remove_namespace
 from harness.rules import Body, RuleCheck
 from harness.scale import scaled
+from harness.settings import Settings
 from harness.story import evidence, finished, printable
 from harness.subject import Environment, Role, RuntimeUnderTest
 from harness.trace import EventTrace
@@ -89,7 +90,7 @@ class Kit:
     @property
     def env(self) -> Environment:
         """The surroundings of this rule's runtimes."""
-        return self._environment(None, None, "both")
+        return self._environment(Settings(None, None), "both")
 
     @property
     def virtual_time(self) -> bool:
@@ -113,14 +114,15 @@ class Kit:
         Several in one rule share the namespace: with ``Capability.MULTI_WORKER`` they see each
         other's work. Its events are recorded for the case of a failure.
         """
-        environment = self._environment(config, limits, role)
-        async with self.subject.make(environment) as runtime:
+        settings = Settings(config, limits)
+        async with self.subject.make(self._environment(settings, role)) as runtime:
+            settings.check_taken()
             self._check_capabilities(runtime)
             self._trace.watch(runtime)
             audit, ledger = self._audit, None
             shown = runtime
             if audit is not None:
-                shown, ledger = audit.watch(runtime, environment.config, environment.limits)
+                shown, ledger = audit.watch(runtime, settings.config, settings.limits)
             if processors:
                 shown.register(*processors)
                 await runtime.sync_processors()
@@ -287,8 +289,12 @@ class Kit:
         seen += [f"and also: {line}" for line in self.findings]
         self._keys_left()
         if undecided or crashed:
-            what = "could not decide" if undecided else "the checker crashed"
-            return Status.UNDECIDED, f"{what}: {one_line(first)}", seen
+            said = (
+                f"could not decide: {first}"
+                if undecided
+                else f"the checker crashed: {one_line(first)}"
+            )
+            return Status.UNDECIDED, said, seen
         return Status.FAIL, one_line(first), seen
 
     @property
@@ -327,14 +333,12 @@ class Kit:
         remove_namespace(self._redis_url, self.namespace)
         return [f"Redis key {key!r} has no TTL" for key in left]
 
-    def _environment(
-        self, config: RuntimeConfig | None, limits: ResourceLimits | None, role: Role
-    ) -> Environment:
+    def _environment(self, settings: Settings, role: Role) -> Environment:
         return Environment(
             namespace=self.namespace,
-            config=config or RuntimeConfig(),
-            limits=limits or ResourceLimits(),
             role=role,
+            find_config=settings.take_config,
+            find_limits=settings.take_limits,
             find_redis=self._find_redis,
             find_folder=self._find_folder,
         )

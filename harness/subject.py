@@ -25,16 +25,27 @@ class Environment:
     everything outside the process under it. ``redis_url`` is a Redis server that may be used (it is
     started when first asked for; ``fake://`` where there is none). ``folder`` is for files: empty
     at first, and the same for all runtimes of one rule, which ends with it. ``config`` and
-    ``limits`` are what the rule wants; ``role`` is ``"both"`` unless a rule asks for a caller or a
+    ``limits`` are what the rule wants: hand them to the runtime, for a rule that sets one is not
+    decided where nobody reads it; ``role`` is ``"both"`` unless a rule asks for a caller or a
     worker alone.
     """
 
     namespace: str
-    config: RuntimeConfig
-    limits: ResourceLimits
     role: Role = "both"
+    find_config: Callable[[], RuntimeConfig] = RuntimeConfig
+    find_limits: Callable[[], ResourceLimits] = ResourceLimits
     find_redis: Callable[[], str]
     find_folder: Callable[[], Path]
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """The configuration that the runtime is to have."""
+        return self.find_config()
+
+    @property
+    def limits(self) -> ResourceLimits:
+        """The limits that the runtime is to have."""
+        return self.find_limits()
 
     @property
     def folder(self) -> Path:

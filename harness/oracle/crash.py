@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from am2z import NetworkError, ProcessorResult, ResourceLimits, Runtime, RuntimeConfig
+from am2z import NetworkError, ProcessorResult, Runtime, RuntimeConfig
 from harness.oracle.lives import MAX_CALL_DEPTH
 from harness.oracle.program import DOOMED
 from harness.oracle.workers import Piece, make_doomed
@@ -165,9 +165,8 @@ async def _work() -> None:
 async def _runtime(orders: _Orders) -> AsyncIterator[Runtime]:
     environment = Environment(
         namespace=orders.namespace,
-        config=CONFIG,
-        limits=ResourceLimits(),
         role="worker",
+        find_config=lambda: CONFIG,
         find_redis=lambda: orders.redis_url,
         find_folder=lambda: Path(orders.folder),
     )

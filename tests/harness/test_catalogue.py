@@ -8,6 +8,7 @@ import pytest
 import harness
 from am2z import ConfigurationError
 from harness.catalogue import GROUPS, load_catalogue, read_catalogue
+from harness.conformance import MODULES
 from harness.fingerprint import code_fingerprint
 from harness.rules import published_rules, rule
 from harness.specification import specification
@@ -114,6 +115,18 @@ def test_the_star_import_brings_every_rule_and_nothing_else():
     tests = [getattr(all_rules, name) for name in all_rules.__all__]
     assert {test.am2z_check.rule.id for test in tests} == set(load_catalogue())
     assert all(name.startswith("test_") for name in all_rules.__all__)
+
+
+@pytest.mark.parametrize("folder", ["local", "distributed"])
+def test_every_module_of_rules_is_run_on_both_runtimes(folder):
+    files = Path(__file__).parents[1].joinpath(folder).glob("test_*.py")
+    run = {
+        node.module.removeprefix("harness.conformance.")
+        for file in files
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+    }
+    assert run == set(MODULES)
 
 
 def test_no_rule_names_an_implementation():

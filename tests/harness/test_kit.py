@@ -5,7 +5,13 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from am2z import Capability, LocalRuntime, UnsupportedCapability
+from am2z import (
+    Capability,
+    LocalRuntime,
+    ResourceLimits,
+    RuntimeConfig,
+    UnsupportedCapability,
+)
 from harness import TestState, Undecided, create_counter_processor
 from harness.outcome import Status
 from tests.harness.conftest import make_local, make_rule
@@ -224,3 +230,40 @@ def test_a_runtime_without_events_can_still_be_checked(check):
 
     assert check(count_once, make=make).status is Status.PASS
     assert "no events of r1: runtime.on raised" in check(count_wrongly, make=make).lesson
+
+
+@pytest.mark.parametrize(
+    ("wants", "told"),
+    [
+        ({"config": RuntimeConfig(concurrency=1)}, "this rule sets concurrency=1, but make(env)"),
+        ({"limits": ResourceLimits(max_queue_size=1)}, "this rule sets max_queue_size=1, but"),
+    ],
+)
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_rule_whose_settings_nobody_took_is_undecided(check, wants, told, holds):
+    @asynccontextmanager
+    async def make(_env):
+        async with LocalRuntime() as runtime:
+            yield runtime
+
+    async def body(kit):
+        async with kit.runtime(counter, **wants) as runtime:
+            await runtime.execute(counter, TestState())
+        assert holds
+
+    outcome = check(body, make=make)
+    assert outcome.status is Status.UNDECIDED
+    assert told in outcome.reason
+
+
+def test_a_rule_that_sets_nothing_asks_for_no_settings(check):
+    @asynccontextmanager
+    async def make(_env):
+        async with LocalRuntime() as runtime:
+            yield runtime
+
+    async def body(kit):
+        async with kit.runtime(counter, config=RuntimeConfig(), limits=ResourceLimits()) as runtime:
+            await runtime.execute(counter, TestState())
+
+    assert check(body, make=make).status is Status.PASS
