@@ -1,4 +1,10 @@
 --@include finish
+-- Whether an execution is where its status says.
+local function is_placed(id, status, proc, group)
+  if status == 'a' then return call('ZSCORE', P .. 'leases', id) end
+  if status == 'y' then return call('ZSCORE', P .. 'delayed', id) end
+  return call('LPOS', P .. 'w:' .. proc .. ':' .. group, id)
+end
 -- Sets aside an execution whose record others broke: whoever waits for it is told, and it becomes a dead
 -- letter. `was` is the status of the place where it was found; proc and group are known in some places.
 -- Answers false where so little is left that there is nobody to tell.

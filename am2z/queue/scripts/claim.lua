@@ -36,6 +36,13 @@ local function drop(id, why, proc, group)
   if job then finish(id, job, 'F', why, '', ARGV[3]) else set_aside(id, 'w', proc, group, ARGV[3]) end
 end
 
+-- Whether it was taken just now; its lease is written at the end.
+local function is_taken(id)
+  for i = 4, #leases, 2 do
+    if leases[i] == id then return true end
+  end
+end
+
 local function take(id, proc, group)
   local key = P .. 'j:' .. id
   local v = call('HMGET', key, 't', 'n', 'a', 'u', 'p', 's')
@@ -43,10 +50,10 @@ local function take(id, proc, group)
   local why
   if not (STATUS[status] and v[5] and is_count(n) and is_count(attempt)) then
     why = 'corrupt'  -- or gone: then there is nothing to set aside
-  elseif status ~= 'w' then return 0
-  elseif v[5] ~= proc or (v[6] or '') ~= group then
+  elseif status ~= 'w' or v[5] ~= proc or (v[6] or '') ~= group then
     -- the id came again, for something else, or somebody broke the record
-    if call('LPOS', P .. 'w:' .. v[5] .. ':' .. (v[6] or ''), id) then return 0 end
+    --@include corrupt
+    if is_taken(id) or is_placed(id, status, v[5], v[6] or '') then return 0 end
     why = 'corrupt'
   elseif stopped(group) then why = 'stopped' end
   if not why and v[4] and call('EXISTS', P .. 'j:' .. v[4]) == 0 then why = 'orphan' end

@@ -10,9 +10,10 @@ local back, poisoned = 0, 0
 local ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', int(now_ms()), 'LIMIT', '0', ARGV[1])
 for _, id in ipairs(ids) do
   local job = read_job(id)
-  if not job and set_aside(id, 'a', nil, nil, ARGV[2]) then
+  local broken = not job or job.t ~= 'a' and not is_placed(id, job.t, job.p, job.s)
+  if broken and set_aside(id, 'a', nil, nil, ARGV[2]) then
     poisoned = poisoned + 1
-  elseif not job or job.t ~= 'a' then
+  elseif broken or job.t ~= 'a' then
     -- finished since, as a child of one of these, or lost by Redis
     call('ZREM', P .. 'leases', id)
   elseif stopped(job.s) then
