@@ -145,9 +145,13 @@ class Worker:
         wants = self._wants() if room > 0 and not (ended and ended[0].refusals) else []
         if not (wants or ended):
             return False
+        if wants:
+            # Before we ask: news of work that comes meanwhile is not known to what we ask.
+            self._may_find_work = False
         try:
             claims = await self._exchange(ended, wants, room)
         except RECOVERABLE as error:
+            self._may_find_work = self._may_find_work or bool(wants)
             _log.warning("work could not be claimed or reported: %s", error)
             if not will_pass(error):
                 self._count_refusals(ended, error)
@@ -158,9 +162,10 @@ class Worker:
             self._forget(run)
         for claimed in claims.items:
             self._begin(claimed, nursery)
-        if wants and len(claims.items) < room:
+        if wants and len(claims.items) >= room:
+            self._may_find_work = True
+        elif wants and not self._may_find_work:
             self._idle_for = IDLE if claims.next_due is None else min(IDLE, claims.next_due)
-            self._may_find_work = False
             self._out_of_work.ring()
         return True
 

@@ -6,8 +6,9 @@ import pytest
 import trio
 
 from am2z import Context, ExecutionCancelledError, NetworkError, QueueRuntime, processor
-from am2z.queue import inbox
+from am2z.queue import inbox, worker
 from am2z.queue.inbox import Pending
+from am2z.queue.worker import Worker
 
 from .apps import Work
 from .conftest import wait_until
@@ -232,3 +233,29 @@ async def test_caller_in_one_process_over_the_in_process_server():
         results = await runtime.execute_many(one, [Work(count=n) for n in range(100)], "s")
         assert [r.state.count for r in results] == list(range(1, 101))
         assert await runtime.state.version("s") == 100
+
+
+async def test_news_of_work_that_comes_while_a_claim_is_answered_is_heard(
+    make, eyes, namespace, monkeypatch
+):
+    """The claim found nothing, and the news is taken before the worker knows that."""
+    claim, asked, go, held = Worker._exchange, trio.Event(), trio.Event(), []
+    monkeypatch.setattr(worker, "IDLE", 3600.0)
+
+    async def answer_late(self, ended, wants, room):
+        claims = await claim(self, ended, wants, room)
+        if wants and not claims.items and not held:
+            held.append(self)
+            asked.set()
+            await go.wait()
+        return claims
+
+    monkeypatch.setattr(Worker, "_exchange", answer_late)
+    async with make(one, role="worker"), make(one, role="client") as client:
+        await asked.wait()
+        handle = await client.submit(one, Work(count=1))
+        await wait_until(lambda: eyes.redis.delete(eyes.key("wake:one")))
+        held[0].look_again()
+        go.set()
+        with trio.fail_after(10):
+            assert (await handle.result()).unwrap().count == 2
