@@ -127,6 +127,15 @@ def test_what_cannot_be_run_ends_with_2_and_says_why_in_a_line(run, arguments, w
     assert "Traceback" not in err + out
 
 
+@pytest.fixture
+def interruptible():
+    """Where the tests run in the background SIGINT is ignored, and children would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_with_130_and_leaves_nothing(project):
     running = subprocess.Popen(
         [sys.executable, "-m", "am2z", "conformance", "mypkg.testing:slow", "--redis=server"],
