@@ -107,7 +107,7 @@ def _letter(buried: Buried) -> DeadLetter:
     try:
         job = Job.decode(buried.payload)
     except StateCorruptError:
-        job = Job("", buried.payload, "")
+        job = Job("", buried.payload)
     return DeadLetter(
         execution_id=buried.id,
         processor_name=buried.processor,

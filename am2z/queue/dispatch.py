@@ -190,7 +190,7 @@ class Dispatch:
         parent: Parent | None = None,
     ) -> Submission:
         name = type_name(type(request.state))
-        job = Job(name, request.data, request.session_id, depth, budget)
+        job = Job(name, request.data, depth, budget)
         when = request.when or AT_ONCE
         return Submission(
             request.execution_id,

@@ -38,7 +38,6 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
 
     type_name: str
     data: bytes
-    session_id: str
     depth: int = 0
     budget: float | None = None
 
@@ -184,7 +183,10 @@ def call_hash(name: str, state: AppState) -> str:
 
 
 def root_of(execution_id: str) -> str:
-    """The execution that a caller asked for, of which this one is a part."""
+    """The execution that a caller asked for, of which this one is a part.
+
+    Where no session was named it is that execution's own, and has its id.
+    """
     return execution_id.partition("/")[0]
 
 

@@ -20,13 +20,13 @@ from am2z.queue.dispatch import Dispatch
 from am2z.queue.handle import QueueHandle
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, will_pass
 from am2z.queue.outbox import Outbox
-from am2z.queue.payload import Ending, Job, call_hash
+from am2z.queue.payload import Ending, Job, call_hash, root_of
 from am2z.queue.protocol import Parent, Report, StateWrite
 from am2z.queue.stream import pack_event, pack_failure
 from am2z.queue.wire import Claimed
 from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.slots import Slot
-from am2z.state import StateT
+from am2z.state import StateT, in_session
 from am2z.typenames import type_name
 
 __all__ = ["Run"]
@@ -101,7 +101,8 @@ class Run:
             await self._end(Outcome(None, error), None, metadata, commits=False)
             return
         ctx = self._context(job)
-        outcome = await attempt(self._processor, state, ctx)
+        # What runs again by another id has another session, unless its session has a name.
+        outcome = await attempt(self._processor, in_session(state, ctx.session_id), ctx)
         data = outcome.seal(self._node.config.max_payload_bytes)
         commits = self.claimed.session_id is not None and job.depth == 0
         await self._end(outcome, data, ctx.metadata, commits=commits)
@@ -116,7 +117,7 @@ class Run:
             ExecutionMetadata(
                 processor_name=claimed.processor,
                 execution_id=claimed.id,
-                session_id=job.session_id if job is not None else (claimed.session_id or ""),
+                session_id=claimed.session_id or root_of(claimed.id),
                 attempt=claimed.attempt,
                 started_at=wall_clock(),
             ),

@@ -202,9 +202,9 @@ BROKEN_JOBS = {
     "junk": b"\xc1junk",
     "nothing": b"",
     "another shape": b"\x81\xa1a\x01",
-    "unknown class": Job("nowhere:Thing", b"\x80", "s").encode(),
-    "wrong class": Job("builtins:dict", b"\x80", "s").encode(),
-    "broken state": Job(f"{Work.__module__}:Work", b"\xc1", "s").encode(),
+    "unknown class": Job("nowhere:Thing", b"\x80").encode(),
+    "wrong class": Job("builtins:dict", b"\x80").encode(),
+    "broken state": Job(f"{Work.__module__}:Work", b"\xc1").encode(),
 }
 
 
