@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from am2z import (
+    Capability,
     ConfigurationError,
     Context,
     ExecutionTimeoutError,
@@ -112,7 +113,8 @@ async def _replace_settings(kit: Kit) -> None:
             late = await runtime.execute("forever", TestState())
     assert runs == [1, 1, 2, 3, 1, 2], f"attempts under policies of 1, 3 and 2: {runs}"
     assert isinstance(late.error, ExecutionTimeoutError), repr(late.error)
-    await _replace_priorities(kit)
+    if kit.supports(Capability.PRIORITY):
+        await _replace_priorities(kit)
 
 
 async def _replace_priorities(kit: Kit) -> None:
