@@ -250,15 +250,16 @@ class Slot:
         the execution must not hold one: with few slots it would wait for itself.
         """
         self._calls -= 1
-        if self._is_calling() or self.held or self.try_acquire(resuming=True):
+        if self.is_calling() or self.held or self.try_acquire(resuming=True):
             return
         if self._turn is None:
             self._turn = trio.Lock()
         async with self._turn:  # one waiter for each slot; who comes second finds it held
-            if not self._is_calling():
+            if not self.is_calling():
                 await self.acquire(resuming=True)
-        if self._is_calling():  # another call began while this one waited
+        if self.is_calling():  # another call began while this one waited
             self.release()
 
-    def _is_calling(self) -> bool:
+    def is_calling(self) -> bool:
+        """Whether its execution waits for one that it called."""
         return self._calls > 0

@@ -255,6 +255,8 @@ class Dispatch:
         """Tell the callers that are left that we stop.
 
         What was submitted stays in the queue for others; what somebody waited for is cancelled.
+        What runs here and waits for its own calls is no caller: it is given back with its calls,
+        and an answer would make it fail instead.
         """
         left = [pending for pending in self._inbox.waiting if not pending.is_child]
         try:
@@ -269,7 +271,8 @@ class Dispatch:
             _log.warning("waiting callers could not be looked up: %s", error)
         finally:  # also when the whole farewell is over: nobody is left without an answer
             for pending in self._inbox.waiting:
-                self._answer(pending)
+                if not pending.is_child:
+                    self._answer(pending)
 
     def _answer(self, pending: Pending) -> None:
         stays = not pending.is_transient

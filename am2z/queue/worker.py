@@ -224,11 +224,15 @@ class Worker:
             size += run.report.size if run.report is not None else 0
         return chosen
 
+    def _may_claim(self) -> bool:
+        """Also while we are about to stop, what is needed: by somebody here, or by what runs."""
+        if self._is_leaving or self._needed is None:
+            return not self._is_leaving
+        return self._needed() or any(run.slot.is_calling() for run in self._runs.values())
+
     def _wants(self) -> list[tuple[str, int]]:
         """What to claim, best first: by priority, and in turn among equals."""
-        if self._is_leaving:
-            return []
-        if self._needed is not None and not self._needed():
+        if not self._may_claim():
             return []
         self._rotation += 1
         ranked = sorted(self._registry.all(), key=_priority)
@@ -244,7 +248,7 @@ class Worker:
 
     def _awaited(self) -> list[str]:
         """The processors whose work we would take: also while every slot is in use."""
-        if self._is_leaving or (self._needed is not None and not self._needed()):
+        if not self._may_claim():
             return []
         return [one.name for one in self._registry.all() if not self._slots.is_full(one)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from itertools import pairwise
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -15,6 +16,7 @@ from am2z import (
     Context,
     ErrorCategory,
     ErrorSeverity,
+    ExecutionCancelledError,
     ExecutionTimeoutError,
     Failure,
     NetworkError,
@@ -25,6 +27,7 @@ from am2z import (
     ResourceError,
     ResourceLimits,
     RetryPolicy,
+    Runtime,
     RuntimeConfig,
     SessionStoppedError,
     ValidationError,
@@ -42,6 +45,7 @@ from harness.conformance._processors import (
     make,
     within,
 )
+from harness.conformance._watching import events_of
 from harness.kit import Kit
 from harness.processors import create_error_processor
 from harness.rules import rule
@@ -571,7 +575,28 @@ async def test_waiting_for_the_next_attempt_holds_no_slot(kit: Kit) -> None:
         with within(kit, "work beside an execution that waits for its next attempt"):
             result = await runtime.execute(increment, TestState())
         await delayed.cancel()
-    assert result.success
+        assert result.success
+        await _end_in_the_back_off(kit, runtime)
+
+
+async def _end_in_the_back_off(kit: Kit, runtime: Runtime) -> None:
+    """It has run: so its end there is told as that of every execution that has."""
+    with TestEventCollector(runtime) as events:
+        ended = []
+        for session_id in (None, "cancelled", "stopped"):
+            handle = await runtime.submit("failing", TestState(), session_id)
+            await wait_for_condition(
+                lambda: "processor:retrying" in events_of(events, handle.execution_id),  # noqa: B023
+                kit.timeout,
+                message="the first attempt to fail",
+            )
+            await (runtime.stop_session("stopped") if session_id == "stopped" else handle.cancel())
+            ended.append(await handle.result())
+        told = [events_of(events, one.metadata.execution_id) for one in ended]
+    began = ["processor:active", "processor:retrying"]
+    assert told == [[*began, "processor:failed", "queue:failed"]] * 3, told
+    assert isinstance(ended[1].error, ExecutionCancelledError), repr(ended[1].error)
+    assert isinstance(ended[2].error, SessionStoppedError), repr(ended[2].error)
 
 
 @rule("ERR-024")
@@ -592,6 +617,31 @@ async def test_a_step_keeps_its_own_timeout_and_retries(kit: Kit) -> None:
     assert result.metadata.attempt == 1, "the whole chain was tried again for one step"
     assert_waited(kit, [took], [0.02])
     await _look_at_steps(kit)
+    await _look_at_time_of_steps(kit)
+
+
+async def _look_at_time_of_steps(kit: Kit) -> None:
+    """Each attempt of a step has its timeout anew, and the waits between them take none of it."""
+    limit, backoff = 0.02, 0.03
+    deadlines: list[float] = []
+
+    async def hang_first(state: TestState, ctx: Context) -> TestState:
+        deadlines.append(ctx.deadline)
+        if len(deadlines) < 3:
+            await trio.sleep_forever()
+        if kit.virtual_time:  # a busy machine could stretch it beyond the timeout
+            await trio.sleep(0.9 * limit)
+        return state.evolve(count=state.count + 1)
+
+    policy = RetryPolicy(max_attempts=3, backoff=backoff, multiplier=1.0)
+    hanging = make("hanging", hang_first, timeout=limit, retry=policy)
+    steps: Processor[TestState] = chain("steps", [increment, hanging])
+    async with kit.runtime(steps) as runtime:
+        with within(kit, "the third attempt of a step"):
+            result = await runtime.execute(steps, TestState())
+    assert len(deadlines) == 3, "a step that timed out was not tried as often as its policy says"
+    assert_waited(kit, [b - a for a, b in pairwise(deadlines)], [backoff + limit] * 2)
+    assert result.unwrap().count == 2
 
 
 async def _look_at_steps(kit: Kit) -> None:

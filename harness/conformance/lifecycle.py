@@ -12,6 +12,7 @@ from am2z import (
     Context,
     ExecutionHandle,
     ExecutionTimeoutError,
+    Processor,
     ProcessorExecutionError,
     ProcessorResult,
     RetryPolicy,
@@ -19,6 +20,7 @@ from am2z import (
     RuntimeConfig,
     RuntimeNotStartedError,
     RuntimeStoppedError,
+    chain,
     processor,
 )
 from harness.collector import TestEventCollector
@@ -183,6 +185,7 @@ async def test_stop_lets_what_runs_finish(kit: Kit) -> None:
         result = await handle.result()
     assert result.success, f"work that needed a moment more ended with {result.error!r}"
     assert result.state.processed
+    await _call_while_stopping(kit)
     kit.leave_work()
     endless, grace = Gate("endless"), 0.05
     async with kit.runtime(
@@ -197,6 +200,44 @@ async def test_stop_lets_what_runs_finish(kit: Kit) -> None:
         took = trio.current_time() - began
     assert endless.was_cancelled
     assert_waited(kit, [took], [grace])
+
+
+async def _call_while_stopping(kit: Kit) -> None:
+    """What runs on may call others, which may call others, as if nobody was stopping."""
+    ended: list[ProcessorResult[TestState]] = []
+
+    async def ask_on(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("increment", state)).unwrap()
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        waited = await gate.run(state, ctx)
+        ended.append(await ctx.call("ask_on", waited))
+        return ended[-1].unwrap()
+
+    async def note(name: str, session_id: str | None) -> None:
+        ended.append(await runtime.execute(name, TestState(), session_id))
+
+    config = RuntimeConfig(concurrency=1, shutdown_grace=2 * kit.timeout)
+    for session_id, somebody_waits in ((None, True), ("session", True), ("session", False)):
+        for name in ("asking", "steps"):
+            gate = Gate()
+            asking, asked = make("asking", ask), make("ask_on", ask_on)
+            steps: Processor[TestState] = chain("steps", [gate.processor, asking, "ask_on"])
+            made = kit.runtime(asking, asked, steps, increment, config=config)
+            ended.clear()
+            async with made as runtime, trio.open_nursery() as nursery:
+                if somebody_waits:
+                    nursery.start_soon(note, name, session_id)
+                else:
+                    await runtime.submit(name, TestState(), session_id)
+                with within(kit, "the start of an execution"):
+                    await gate.started.wait()
+                nursery.start_soon(runtime.stop)
+                await wait_for_condition(lambda: not runtime.is_started, message="stop() to begin")
+                gate.open()
+            assert len(ended) == 1 + somebody_waits
+            for one in ended:
+                assert one.success, f"a call while its runtime stops ended with {one.error!r}"
 
 
 @rule("LIF-008")
@@ -299,6 +340,48 @@ async def test_another_worker_does_what_a_stopping_one_could_not(kit: Kit) -> No
                 result = await handle.result()
     assert result.success
     assert result.metadata.attempt == 1, "an orderly shutdown used up an attempt"
+    await _give_back_a_caller(kit)
+
+
+async def _give_back_a_caller(kit: Kit) -> None:
+    """What it had called, at work or in line at another worker, goes on for its next run."""
+    gate = Gate("child")
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        done: list[TestState] = []
+
+        async def call() -> None:
+            done.append((await ctx.call("child", state)).unwrap())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)  # equal ones: which of them is the first may change
+            nursery.start_soon(call)
+        return state.evolve(count=sum(one.processed for one in done))
+
+    parent = make("parent", ask)
+    leaves = RuntimeConfig(shutdown_grace=0)
+    async with kit.runtime(role="client") as client:
+        serving = kit.runtime(gate.processor, config=RuntimeConfig(concurrency=1), role="worker")
+        async with serving:
+            async with kit.runtime(parent, config=leaves, role="worker"):
+                handle = await client.submit("parent", TestState(), "session")
+                with within(kit, "a call"):
+                    await gate.started.wait()
+
+                async def one_waits() -> bool:
+                    return (await client.queue_stats())["child"].waiting == 1
+
+                await wait_for_condition(one_waits, kit.timeout, message="the second call to wait")
+            async with kit.runtime(parent, role="worker"):
+                gate.open()
+                with within(kit, "an answer by the other worker"):
+                    result = await handle.result()
+        counted = (await client.queue_stats())["child"]
+    assert result.success, f"its next run found what it had called ended: {result.error!r}"
+    assert (result.state.count, result.metadata.attempt) == (2, 1)
+    assert not gate.was_cancelled, "what it had called was cancelled with it"
+    assert len(gate.runs) == 2, "what it had called ran again"
+    assert (counted.completed, counted.failed) == (2, 0)
 
 
 @rule("LIF-013")

@@ -13,7 +13,7 @@ from am2z import (
     RuntimeNotStartedError,
     RuntimeStoppedError,
 )
-from harness.conformance._processors import within
+from harness.conformance._processors import CLOCK_GRAIN, within
 from harness.kit import Kit
 from harness.rules import rule
 from harness.waiting import wait_for_condition
@@ -107,6 +107,29 @@ async def test_who_waits_for_a_lock_has_it_in_turn(kit: Kit) -> None:
         with within(kit, "the turn of everybody who waits"):
             await wait_for_condition(lambda: len(line.turns) == 4, message="four turns")
     assert line.turns == [1, 2, 4, 5]
+    await _ask_again(kit)
+
+
+async def _ask_again(kit: Kit) -> None:
+    """A task that gave up a lock, while it waited or while it had it, may ask for it again."""
+    async with kit.runtime() as runtime, trio.open_nursery() as nursery:
+        held, let_go = trio.Event(), trio.Event()
+
+        async def hold() -> None:
+            async with runtime.lock("ledger"):
+                held.set()
+                await let_go.wait()
+
+        nursery.start_soon(hold)
+        with within(kit, "a lock that is free"):
+            await held.wait()
+        with trio.move_on_after(CLOCK_GRAIN):
+            async with runtime.lock("ledger"):
+                raise AssertionError("two hold one lock")
+        let_go.set()
+        with within(kit, "a lock that was given up once, and is free now"):
+            async with runtime.lock("ledger"):
+                pass
 
 
 @rule("RES-025")

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+import trio
 
 from am2z import (
+    Capability,
     ConfigurationError,
     Context,
+    ExecutionTimeoutError,
+    NetworkError,
     Processor,
     ProcessorNotFoundError,
     QueueOptions,
     RetryPolicy,
+    RuntimeConfig,
     create_processor,
     processor,
 )
-from harness.conformance._processors import Gate, increment, make, within
+from harness.conformance._processors import Gate, Meeting, increment, make, within
 from harness.kit import Kit
 from harness.processors import create_counter_processor, create_error_processor
 from harness.rules import rule
@@ -58,6 +63,86 @@ async def test_the_last_registration_of_a_name_is_the_one_that_runs(kit: Kit) ->
         new = await runtime.execute("greet", TestState())
         assert runtime.list_processors() == ["greet"]
     assert (old.state.message, new.state.message) == ("old", "new")
+    await _replace_settings(kit)
+
+
+async def _replace_settings(kit: Kit) -> None:
+    """Each setting that a new registration changes holds from then on, also where it is alone."""
+    runs: list[int] = []
+    at_once = most = 0
+
+    async def fail(_state: TestState, ctx: Context) -> TestState:
+        runs.append(ctx.metadata.attempt)
+        raise NetworkError("gone")
+
+    async def count_in(state: TestState, _ctx: Context) -> TestState:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            await meeting.join()
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+        finally:
+            at_once -= 1
+        return state
+
+    forever = Gate("forever", timeout=0.02)
+    async with kit.runtime(config=RuntimeConfig(concurrency=4)) as runtime:
+
+        async def replace(old: Processor[TestState], **options: Any) -> Processor[TestState]:
+            new = make(old.name, cast("Any", old.fn), **options)
+            runtime.register(new)
+            await runtime.sync_processors()
+            return new
+
+        for limit in (1, 3, 2, None):
+            most, meeting = 0, Meeting(limit or 4, kit.timeout)
+            options = QueueOptions(concurrency=limit)
+            limited = await replace(make("limited", count_in), queue=options)
+            results = await runtime.execute_many(limited, [TestState()] * 8)
+            assert all(result.success for result in results), f"{most} at once, {limit} may"
+            assert limit is None or most == limit, f"{most} ran at once where {limit} may"
+        for attempts in (1, 3, 2):
+            policy = RetryPolicy(max_attempts=attempts, backoff=0)
+            await replace(make("failing", fail), retry=policy)
+            await runtime.execute("failing", TestState())
+        await replace(forever.processor, timeout=60.0)
+        await replace(forever.processor, timeout=0.02)
+        with within(kit, "the timeout of a new registration"):
+            late = await runtime.execute("forever", TestState())
+    assert runs == [1, 1, 2, 3, 1, 2], f"attempts under policies of 1, 3 and 2: {runs}"
+    assert isinstance(late.error, ExecutionTimeoutError), repr(late.error)
+    if kit.supports(Capability.PRIORITY):
+        await _replace_priorities(kit)
+
+
+async def _replace_priorities(kit: Kit) -> None:
+    order: list[str] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        order.append(ctx.metadata.processor_name)
+        return state
+
+    def ranked(name: str, priority: int) -> Processor[TestState]:
+        return make(name, note, queue=QueueOptions(priority=priority))
+
+    gate = Gate()
+    first = (ranked("a", 3), ranked("b", 2), ranked("c", 1))
+    config = RuntimeConfig(concurrency=1)
+    async with kit.runtime(gate.processor, *first, config=config) as runtime:
+        await runtime.execute_many([(name, TestState()) for name in "abc"])
+        order.clear()
+        runtime.register(ranked("a", 0), ranked("c", 9))
+        await runtime.sync_processors()
+        handles = [await runtime.submit(gate.processor, TestState())]
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        handles += [await runtime.submit(name, TestState()) for name in "abc"]
+        gate.open()
+        for handle in handles:
+            await handle.result()
+    assert order == ["c", "b", "a"], "the order is not that of the new priorities"
 
 
 @rule("REG-003")

@@ -11,6 +11,7 @@ from am2z import (
     BusinessError,
     ConfigurationError,
     Context,
+    ExecutionHandle,
     NetworkError,
     QueueStats,
     ResourceError,
@@ -138,6 +139,7 @@ async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
         gate.open()
         results = [await handle.result() for handle in handles]
         later = await runtime.execute(gate.processor, TestState())
+    await _hand_over_together(kit)
     assert isinstance(refused.error, ResourceError)
     assert (refused.error.resource, refused.error.limit) == ("queue", 2)
     assert refused.error.current == 2
@@ -146,6 +148,32 @@ async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
     assert all(result.success for result in results)
     assert later.success
     assert len(gate.runs) == 4, "refused work has run"
+
+
+async def _hand_over_together(kit: Kit) -> None:
+    """What comes at the same moment counts against each other, too."""
+    gate, handles = Gate(), list[ExecutionHandle[TestState]]()
+    limits = ResourceLimits(max_queue_size=2)
+
+    async def submit() -> None:
+        handles.append(await runtime.submit(gate.processor, TestState()))
+
+    async with kit.runtime(gate.processor, config=ONE_AT_A_TIME, limits=limits) as runtime:
+        await submit()
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(submit)
+        waiting = (await runtime.queue_stats())["gate"].waiting
+        many = await runtime.execute_many(gate.processor, [TestState()] * 3)
+        gate.open()
+        results = [await handle.result() for handle in handles]
+    assert waiting == 2, f"{waiting} wait of six that came together, where 2 may"
+    assert sum(result.success for result in results) == len(gate.runs) == 3
+    errors = [result.error for result in (*results, *many) if not result.success]
+    assert len(errors) == 7
+    assert all(isinstance(error, ResourceError) for error in errors), errors
 
 
 @rule("RES-007")

@@ -488,6 +488,16 @@ async def test_committed_state_expires_when_nobody_touches_it(kit: Kit) -> None:
             assert not await gone()
         await wait_for_condition(gone, message="the end of a state's TTL")
         assert trio.current_time() - started >= ttl - CLOCK_GRAIN
+        for before in (None, 600.0):  # whatever the state before it was given
+            await runtime.state.set("a", TestState(), before)
+            await runtime.execute(increment, TestState(), "a")
+            await wait_for_condition(gone, message="the end of the TTL of what was committed")
+    async with kit.runtime(increment) as runtime:
+        await runtime.state.set("a", TestState(), ttl)
+        await runtime.execute(increment, TestState(count=1), "a")
+        await trio.sleep(1.5 * ttl)
+        assert not await gone(), "the time of an earlier state ended what was committed"
+        assert (await committed(runtime, "a")).state.count == 2
 
 
 @rule("STA-023")

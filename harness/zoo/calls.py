@@ -111,7 +111,7 @@ def parent_keeps_its_slot() -> Iterator[None]:
 @contextmanager
 def parent_resumes_too_early() -> Iterator[None]:
     """A parent takes its slot back when the first of its calls returns."""
-    with patch(Slot, "_is_calling", lambda self: False):
+    with patch(Slot, "is_calling", lambda self: False):
         yield
 
 

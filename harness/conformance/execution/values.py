@@ -6,6 +6,8 @@ from am2z import (
     Context,
     ProcessorExecutionError,
     RetryPolicy,
+    Success,
+    chain,
     parallel,
 )
 from harness.conformance._processors import (
@@ -84,14 +86,33 @@ async def test_versions_only_grow(kit: Kit) -> None:
     async def build_anew(_state: TestState, _ctx: Context) -> TestState:
         return TestState(message="from nothing")
 
-    state = TestState()
-    for number in range(5):
-        state = state.evolve(count=number)
-    processors = (increment, make("give_back", give_back), make("build_anew", build_anew))
-    async with kit.runtime(*processors) as runtime:
-        for each in processors:
+    async def change_anew(state: TestState, _ctx: Context) -> TestState:
+        return older_than(state, TestState())
+
+    async def take_anothers(state: TestState, _ctx: Context) -> Success[TestState]:
+        return Success(older_than(state, anothers))
+
+    def older_than(state: TestState, other: TestState) -> TestState:
+        while other.metadata.version <= state.metadata.version:
+            other = other.evolve(count=other.count + 1)
+        return other
+
+    state = older_than(TestState(), TestState())
+    named = (give_back, build_anew, change_anew, take_anothers)
+    processors = (increment, *(make(one.__name__, one) for one in named))
+    in_place = tuple(chain(f"{one.name}_in_place", [one]) for one in processors)
+    async with kit.runtime(*processors, *in_place) as runtime:
+        anothers = (await runtime.execute(increment, state, "another's")).unwrap()
+        for each in (*processors, *in_place):
             result = await runtime.execute(each, state, "session")
             was, now = state.metadata.version, result.unwrap().metadata.version
             assert now > was, f"{each.name} took version {was} to {now}"
-            assert result.state.metadata.session_id == "session"
             state = result.state
+            kept = await runtime.state.get("session", TestState)
+            assert kept is not None
+            for one in (state, kept.state):
+                belongs_to = one.metadata.session_id
+                assert belongs_to == "session", f"what {each.name} made belongs to {belongs_to!r}"
+        of_no_session = await runtime.execute("take_anothers", TestState())
+    own = of_no_session.metadata.session_id
+    assert of_no_session.unwrap().metadata.session_id == own != "another's"
