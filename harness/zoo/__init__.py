@@ -51,6 +51,7 @@ MODULES = tuple(
         "unseen",
         "unseen_again",
         "unseen_further",
+        "promised",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -50,10 +50,14 @@ async def test_branches_run_together_and_merge_in_order(kit: Kit) -> None:
         return state.evolve(items=[str(state.items), *(str(r.items) for r in results)])
 
     both = parallel("both", [make("first", first), make("second", second)], merge=merge)
-    async with kit.runtime(both) as runtime:
-        with within(kit, "the end of branches that wait for each other"):
-            result = await runtime.execute(both, TestState(items=["start"]))
-    assert result.unwrap().items == ["['start']", "['start', 'first']", "['start', 'second']"]
+    named = parallel("named", ["first", "second"], merge=merge)
+    async with kit.runtime(both, named) as runtime:
+        for one in (both, named):
+            second_ended = trio.Event()
+            with within(kit, "the end of branches that wait for each other"):
+                result = await runtime.execute(one, TestState(items=["start"]))
+            seen = result.unwrap().items
+            assert seen == ["['start']", "['start', 'first']", "['start', 'second']"]
 
 
 @rule("EXE-008")
@@ -66,18 +70,23 @@ async def test_a_batch_joins_in_the_order_of_its_split(kit: Kit) -> None:
         ended[state.message].set()
         return state.evolve(message=state.message.upper())
 
-    letters: Processor[TestState] = batch(
-        "letters",
-        make("shout", shout),
-        split=lambda state: [TestState(message=letter) for letter in state.items],
-        join=lambda state, results: state.evolve(items=[r.message for r in results]),
-    )
-    async with kit.runtime(letters) as runtime:
-        with within(kit, "the end of a batch whose items wait for each other"):
-            full = await runtime.execute(letters, TestState(items=["a", "b", "c"]))
-        empty = await runtime.execute(letters, TestState(items=[]))
-    assert full.unwrap().items == ["A", "B", "C"]
-    assert empty.unwrap().items == []
+    def letters(name: str, step: Any) -> Processor[TestState]:
+        return batch(
+            name,
+            step,
+            split=lambda state: [TestState(message=letter) for letter in state.items],
+            join=lambda state, results: state.evolve(items=[r.message for r in results]),
+        )
+
+    in_place, by_name = letters("in_place", make("shout", shout)), letters("by_name", "shout")
+    async with kit.runtime(in_place, by_name) as runtime:
+        for one in (in_place, by_name):
+            ended = {name: trio.Event() for name in "abc"}
+            with within(kit, "the end of a batch whose items wait for each other"):
+                full = await runtime.execute(one, TestState(items=["a", "b", "c"]))
+            empty = await runtime.execute(one, TestState(items=[]))
+            assert full.unwrap().items == ["A", "B", "C"]
+            assert empty.unwrap().items == []
 
 
 @rule("EXE-031")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from am2z import (
     Context,
     ProcessorExecutionError,
     RetryPolicy,
+    StateMetadata,
     parallel,
 )
 from harness.conformance._processors import (
@@ -84,7 +87,8 @@ async def test_versions_only_grow(kit: Kit) -> None:
     async def build_anew(_state: TestState, _ctx: Context) -> TestState:
         return TestState(message="from nothing")
 
-    state = TestState()
+    known = StateMetadata(created_at=time.time() - 2.0, last_updated=time.time() - 1.0)
+    state = TestState(metadata=known)
     for number in range(5):
         state = state.evolve(count=number)
     processors = (increment, make("give_back", give_back), make("build_anew", build_anew))
@@ -95,3 +99,10 @@ async def test_versions_only_grow(kit: Kit) -> None:
             assert now > was, f"{each.name} took version {was} to {now}"
             assert result.state.metadata.session_id == "session"
             state = result.state
+        aged = await runtime.execute(increment, TestState(metadata=known))
+    assert aged.unwrap().metadata.created_at == known.created_at, (
+        "when a state was made is forgotten"
+    )
+    assert aged.state.metadata.last_updated > known.last_updated, (
+        "when a state was changed is not known"
+    )
