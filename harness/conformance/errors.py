@@ -27,6 +27,7 @@ from am2z import (
     RetryPolicy,
     RuntimeConfig,
     SessionStoppedError,
+    ThreadContext,
     ValidationError,
     batch,
     chain,
@@ -793,14 +794,29 @@ async def test_a_cancelled_execution_takes_its_calls_along(kit: Kit) -> None:
     async def ask_further(state: TestState, ctx: Context) -> TestState:
         return (await ctx.call("asking", state)).unwrap()
 
+    @processor
+    def ask_from_a_thread(state: TestState, given: Context) -> TestState:
+        ctx = cast("ThreadContext", given)
+        return ctx.call("called", state).unwrap()
+
+    called = Gate("called")
     gate, asking, first = Gate(), make("asking", ask), make("first", ask_further)
     # Who learns of it only when a lease is renewed learns too late.
     config = RuntimeConfig(lease=600.0)
-    async with kit.runtime(gate.processor, asking, first, config=config) as runtime:
+    asks = (asking, first, ask_from_a_thread)
+    async with kit.runtime(gate.processor, called.processor, *asks, config=config) as runtime:
         handle = await runtime.submit(first, TestState())
         with within(kit, "the start of a call"):
             await gate.started.wait()
         await handle.cancel()
         with within(kit, "the end of what a cancelled execution had called"):
             await gate.ended.wait()
+        # A thread cannot be stopped, but what it has called can.
+        handle = await runtime.submit(ask_from_a_thread, TestState())
+        with within(kit, "the start of a call from a thread"):
+            await called.started.wait()
+        await handle.cancel()
+        with within(kit, "the end of what a thread had called"):
+            await called.ended.wait()
+    assert called.was_cancelled
     assert gate.was_cancelled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -53,6 +54,14 @@ class Line(msgspec.Struct, frozen=True):
     amount: int = 1
 
 
+@dataclass
+class Part:
+    """A plain dataclass inside a state."""
+
+    name: str
+    sizes: list[int]
+
+
 class Everything(AppState, frozen=True, kw_only=True):
     """One field of each kind that a state may hold."""
 
@@ -72,6 +81,7 @@ class Everything(AppState, frozen=True, kw_only=True):
     large: int
     small: float
     nothing: int | None
+    part: Part
 
 
 class Loose(AppState, frozen=True, kw_only=True):
@@ -97,6 +107,7 @@ EVERYTHING = Everything(
     large=2**63 - 1,
     small=-1e-300,
     nothing=None,
+    part=Part("leg", [1, 2]),
 )
 
 

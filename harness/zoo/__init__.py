@@ -52,6 +52,7 @@ MODULES = tuple(
         "unseen_again",
         "unseen_further",
         "promised",
+        "promised_too",
     )
 )
 """The modules of mutants, in the order of every report."""

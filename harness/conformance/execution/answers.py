@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
+import pytest
 import trio
 
 from am2z import (
     ConfigurationError,
     Context,
+    ExecutionCancelledError,
     ExecutionTimeoutError,
     ProcessorExecutionError,
     ProcessorNotFoundError,
@@ -214,6 +216,9 @@ async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
         async with kit.runtime(noting) as runtime:
             result = await runtime.execute(noting, TestState(count=0), "session")
             await runtime.execute(noting, TestState(count=1), "session")
+            for ctx in contexts:
+                with pytest.raises(ExecutionCancelledError):  # nobody can call for what is over
+                    await ctx.call(noting, TestState())
     first, second, other = contexts
     for record, ctx in zip(records, contexts, strict=True):
         said = {name: getattr(record, name, None) for name in LOGGED}

@@ -224,4 +224,32 @@ async def test_what_is_called_keeps_its_own_timeout_and_retries(kit: Kit) -> Non
     assert hanging.was_cancelled
     whole, *each = left
     assert len(each) == 3
+    await _look_at_calls_of_another_attempt(kit)
     assert max(each) <= whole + CLOCK_GRAIN, "an attempt of a child has more time than was left"
+
+
+async def _look_at_calls_of_another_attempt(kit: Kit) -> None:
+    """Who is tried again calls afresh: the failed call of an earlier attempt is not its answer."""
+    ids: list[str] = []
+
+    async def fail_first(state: TestState, ctx: Context) -> TestState:
+        ids.append(ctx.execution_id)
+        if len(ids) == 1:
+            raise NetworkError("gone")
+        return state.evolve(count=state.count + 1)
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("child", state)).unwrap()
+
+    twice = RetryPolicy(max_attempts=2, backoff=0)
+    asking = make("asking", ask, retry=twice)
+    step: Processor[TestState] = chain("step", [asking])
+    line: Processor[TestState] = chain("line", ["child"], retry=twice)
+    outer: Processor[TestState] = chain("outer", [chain("inner", ["child"])], retry=twice)
+    async with kit.runtime(make("child", fail_first), asking, step, line, outer) as runtime:
+        for one in (asking, step, line, outer):
+            ids.clear()
+            result = await runtime.execute(one, TestState(count=1))
+            assert result.success, f"{one.name}: {result.error!r}"
+            assert result.state.count == 2
+            assert len(set(ids)) == len(ids) == 2, f"{one.name} called {ids}"

@@ -137,12 +137,23 @@ async def test_branches_that_disagree_are_not_merged(kit: Kit) -> None:
     async def plus_one(state: TestState, _ctx: Context) -> TestState:
         return state.evolve(count=state.count + 1)
 
+    async def clear(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(items=[], message="", count=0)
+
+    async def keep(state: TestState, _ctx: Context) -> TestState:
+        return state
+
     renaming = make("renaming", rename)
+    clearing = parallel("clearing", [make("clear", clear), make("keep", keep)])
     agreeing = parallel("agreeing", [increment, renaming, make("same", plus_one)])
     disagreeing = parallel("disagreeing", [increment, double])
-    async with kit.runtime(agreeing, disagreeing) as runtime:
+    async with kit.runtime(agreeing, disagreeing, clearing) as runtime:
+        full = TestState(items=["x"], message="x", count=5, total=2.0)
+        cleared = (await runtime.execute(clearing, full)).unwrap()
         merged = await runtime.execute(agreeing, TestState(count=5, items=["kept"]))
         conflict = await runtime.execute(disagreeing, TestState(count=5))
+    assert (cleared.items, cleared.message, cleared.count) == ([], "", 0), "to clear is to change"
+    assert cleared.total == 2.0
     assert (merged.unwrap().count, merged.state.message) == (6, "renamed")
     assert merged.state.items == ["kept"]
     assert not conflict.success

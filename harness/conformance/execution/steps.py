@@ -18,6 +18,8 @@ async def test_a_step_in_place_is_a_part_and_one_by_name_an_execution(kit: Kit) 
 
     async def note(state: TestState, ctx: Context) -> TestState:
         seen.append(ctx)
+        ctx.emit("step:told", {"depth": ctx.call_depth})
+        ctx.update_progress(40)
         return state
 
     noting = make("noting", note)
@@ -38,7 +40,10 @@ async def test_a_step_in_place_is_a_part_and_one_by_name_an_execution(kit: Kit) 
             seen.clear()
             with TestEventCollector(runtime) as events:
                 whole = (await runtime.execute(way, TestState(), "s")).metadata.execution_id
-                began = [event.execution_id for event in events.events("processor:active")]
+                kinds = ("processor:active", "step:told", "processor:progress")
+                began, told, moved = (
+                    sorted(event.execution_id for event in events.events(kind)) for kind in kinds
+                )
             in_place = [ctx for ctx in seen if ctx.execution_id == whole]
             called = [ctx for ctx in seen if ctx.execution_id != whole]
             assert (len(in_place), len(called)) == expected[way.name], way.name
@@ -50,7 +55,8 @@ async def test_a_step_in_place_is_a_part_and_one_by_name_an_execution(kit: Kit) 
             assert {ctx.metadata.processor_name for ctx in seen} == {"noting"}
             assert {ctx.session_id for ctx in seen} == {"s"}
             ids = [whole, *(ctx.execution_id for ctx in called)]
-            assert sorted(began) == sorted(ids), "who has told of its start, and who shall"
+            assert began == sorted(ids), "who has told of its start, and who shall"
+            assert told == moved == sorted(ctx.execution_id for ctx in seen)
     await _look_at_keys(kit)
 
 

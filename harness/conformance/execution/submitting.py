@@ -174,7 +174,8 @@ async def test_work_for_a_time_that_is_past_begins_at_once(kit: Kit) -> None:
             early = moment - events.events()[-1].time - (trio.current_time() - began)
             assert early <= 2 * CLOCK_GRAIN, f"work began {early} s before its time"
         events.stop()
-        for past in (time.time() - 60, *(datetime.now(zone) for zone in ZONES)):
+        over: list[datetime | float] = [time.time() - 60, *map(datetime.now, ZONES)]
+        for past in over:
             handle = await runtime.submit(increment, TestState(), at=past)
             with within(kit, "the result of work that is due"):
                 assert (await handle.result()).success

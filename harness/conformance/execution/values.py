@@ -6,9 +6,11 @@ import time
 
 from am2z import (
     Context,
+    Processor,
     ProcessorExecutionError,
     RetryPolicy,
     StateMetadata,
+    chain,
     parallel,
 )
 from harness.conformance._processors import (
@@ -50,9 +52,11 @@ async def test_every_attempt_gets_the_state_as_it_was_submitted(kit: Kit) -> Non
         return state
 
     spoiling = make("spoiling", spoil_and_fail, retry=RetryPolicy(max_attempts=3, backoff=0))
-    async with kit.runtime(spoiling) as runtime:
-        result = await runtime.execute(spoiling, TestState(items=["given"]))
-    assert result.unwrap().items == ["given", "attempt 3"]
+    step: Processor[TestState] = chain("step", [spoiling])
+    async with kit.runtime(spoiling, step) as runtime:
+        for one in (spoiling, step):
+            result = await runtime.execute(one, TestState(items=["given"]))
+            assert result.unwrap().items == ["given", "attempt 3"], one.name
 
 
 @rule("EXE-018")
