@@ -10,6 +10,7 @@ import trio
 
 from am2z import (
     AM2ZError,
+    AppState,
     BusinessError,
     ConfigurationError,
     Context,
@@ -64,6 +65,12 @@ class OutOfStockError(AM2ZError):
         super().__init__(f"{wanted} of {sku} are not there", context={"shelf": ["A", 7]})
         self.sku = sku
         self.wanted = wanted
+
+
+class Unlike(AppState):
+    """A state, but not of the class that the processors take."""
+
+    count: int = 0
 
 
 @rule("ERR-001")
@@ -529,6 +536,8 @@ async def test_a_callers_mistake_is_raised(kit: Kit) -> None:
                 await ask(increment, broken(count="three"))
             with pytest.raises(ValidationError):
                 await ask(increment, cast("Any", {"count": 1}))
+            with pytest.raises(ValidationError):
+                await ask(increment, cast("Any", Unlike(count=1)))
             with pytest.raises(PayloadTooLargeError):
                 await ask(increment, TestState(message="x" * 5_000))
             with pytest.raises(PayloadTooLargeError):

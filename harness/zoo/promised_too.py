@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import am2z.compose
 import am2z.executor
+from am2z.admission import Admission
 from am2z.context import Context, ThreadContext
+from am2z.local.engine import Engine
+from am2z.local.runtime import LocalRuntime
+from harness.zoo.compositions import caller
 from harness.zoo.edit import edit
-from harness.zoo.mutant import mutant
+from harness.zoo.mutant import mutant, patch
 
 
 @mutant("steps-emit-nothing", rule="EXE-054")
@@ -88,4 +93,67 @@ def steps_forget_the_attempt_of_the_whole() -> Iterator[None]:
     """The steps of a composition that is tried again are answered as the first time."""
     right, wrong = "{self._lineage}/{self.metadata.attempt}s", "{self._lineage}/s"
     with edit(Context, "step", right, wrong):
+        yield
+
+
+@mutant("split-spoils-what-join-gets", rule="EXE-008")
+@contextmanager
+def split_spoils_what_join_gets() -> Iterator[None]:
+    """What split does to the state that it is shown is seen by join."""
+    right = am2z.compose.copy_state
+
+    def copy(state: Any) -> Any:
+        return state if caller("batch") else right(state)
+
+    with patch(am2z.compose, "copy_state", copy):
+        yield
+
+
+@mutant("stopped-work-becomes-dead-letter", rule="ERR-027")
+@contextmanager
+def stopped_work_becomes_dead_letter() -> Iterator[None]:
+    """What a stopping runtime could not wait for is a dead letter."""
+    right = "and execution.verdict is None and"
+    wrong = 'and type(execution.verdict).__name__ in ("NoneType", "RuntimeStoppedError") and'
+    with edit(Engine, "_fail", right, wrong):
+        yield
+
+
+@mutant("retried-letter-gets-a-session", rule="ERR-028")
+@contextmanager
+def retried_letter_gets_a_session() -> Iterator[None]:
+    """A dead letter that had no session is retried in one."""
+    right = "letter.session_id, execution_id"
+    wrong = 'letter.session_id or "dead", execution_id'
+    with edit(LocalRuntime, "_resubmit", right, wrong):
+        yield
+
+
+@mutant("delayed-work-commits-nothing", rule="EXE-042")
+@contextmanager
+def delayed_work_commits_nothing() -> Iterator[None]:
+    """What was submitted for later leaves the state of its session as it was."""
+    right = "execution.depth == 0"
+    wrong = "execution.depth == 0 and request.when is None"
+    with edit(Engine, "_succeed", right, wrong):
+        yield
+
+
+@mutant("result-that-failed-is-passed-on-as-good", rule="EXE-034")
+@contextmanager
+def result_that_failed_is_passed_on_as_good() -> Iterator[None]:
+    """A processor that returns the failed result of a call has succeeded."""
+    right = "if answer.error is None:"
+    wrong = "if True:"
+    with edit(am2z.executor, "_judge", right, wrong):
+        yield
+
+
+@mutant("any-class-of-state-is-taken", rule="ERR-019")
+@contextmanager
+def any_class_of_state_is_taken() -> Iterator[None]:
+    """Nobody looks whether a state is of the class that its processor takes."""
+    right = "and not isinstance(state, known.state_type)"
+    wrong = "and False"
+    with edit(Admission, "admit", right, wrong):
         yield

@@ -278,13 +278,21 @@ async def test_an_answer_is_a_state_or_a_success(kit: Kit) -> None:
     async def forget(state: TestState, _ctx: Context) -> None:
         state.evolve(count=1)
 
+    async def pass_on(state: TestState, ctx: Context) -> object:
+        return await ctx.call(state.message, state)
+
     succeeding, forgetful = make("succeeding", succeed), make("forgetful", forget)
-    async with kit.runtime(succeeding, forgetful) as runtime:
+    passing_on = make("passing_on", pass_on)
+    async with kit.runtime(succeeding, forgetful, passing_on) as runtime:
+        good = await runtime.execute(passing_on, TestState(message="succeeding"))
+        bad = await runtime.execute(passing_on, TestState(message="forgetful"))
         success = await runtime.execute(succeeding, TestState())
         nothing = await runtime.execute(forgetful, TestState())
     assert success.unwrap().count == 1
-    assert isinstance(nothing.error, ConfigurationError), repr(nothing.error)
-    assert "forgetful" in str(nothing.error)
+    assert good.unwrap().count == 1
+    for failed in (nothing, bad):
+        assert isinstance(failed.error, ConfigurationError), repr(failed.error)
+        assert "forgetful" in str(failed.error)
 
 
 @rule("EXE-037")

@@ -70,13 +70,16 @@ async def test_a_batch_joins_in_the_order_of_its_split(kit: Kit) -> None:
         ended[state.message].set()
         return state.evolve(message=state.message.upper())
 
+    def split(state: TestState) -> list[TestState]:
+        found = [TestState(message=letter) for letter in state.items]
+        state.items.append("seen by split() alone")
+        return found
+
+    def join(state: TestState, results: list[TestState]) -> TestState:
+        return state.evolve(items=[r.message for r in results], error=str(state.items))
+
     def letters(name: str, step: Any) -> Processor[TestState]:
-        return batch(
-            name,
-            step,
-            split=lambda state: [TestState(message=letter) for letter in state.items],
-            join=lambda state, results: state.evolve(items=[r.message for r in results]),
-        )
+        return batch(name, step, split=split, join=join)
 
     in_place, by_name = letters("in_place", make("shout", shout)), letters("by_name", "shout")
     async with kit.runtime(in_place, by_name) as runtime:
@@ -86,6 +89,7 @@ async def test_a_batch_joins_in_the_order_of_its_split(kit: Kit) -> None:
                 full = await runtime.execute(one, TestState(items=["a", "b", "c"]))
             empty = await runtime.execute(one, TestState(items=[]))
             assert full.unwrap().items == ["A", "B", "C"]
+            assert full.state.error == "['a', 'b', 'c']", "join saw what split did to its state"
             assert empty.unwrap().items == []
 
 

@@ -152,6 +152,7 @@ async def _look_at_the_order(kit: Kit) -> None:
                 await handle.result()
             if order == [1, 2, 3]:
                 break
+        assert (await committed(runtime, "s")).version % 3 == 0, "delayed work was not committed"
     assert order == [1, 2, 3], "what was due first did not begin first"
 
 
@@ -253,6 +254,21 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
             await gate.started.wait()
         await handle.cancel()
         assert await runtime.dead.list() == [], "what was cancelled has not failed"
+    await _look_at_stopped_work(kit)
+
+
+async def _look_at_stopped_work(kit: Kit) -> None:
+    """What ends with its runtime is no dead letter, whether it is done later or not."""
+    stopped = Gate("stopped")
+    config = RuntimeConfig(shutdown_grace=0)
+    async with kit.runtime(stopped.processor, config=config) as runtime:
+        await runtime.submit(stopped.processor, TestState())
+        with within(kit, "the start of an execution"):
+            await stopped.started.wait()
+        await runtime.stop()
+        stopped.open()
+        await runtime.start()
+        assert await runtime.dead.list() == [], "what was stopped has not failed"
 
 
 @rule("ERR-028")
@@ -278,7 +294,11 @@ async def test_a_dead_letter_runs_again_from_its_input(kit: Kit) -> None:
         assert (kept.version, kept.state.count) == (1, 8)
         left = [letter.execution_id for letter in await runtime.dead.list()]
         assert left == [stays], "a retry took another letter along"
-        assert await runtime.dead.drop(stays)
+        anew = await runtime.dead.retry(stays)
+        assert anew is not None
+        handle = await runtime.submit(refusing, TestState(), execution_id=anew)  # in no session
+        assert (await handle.result()).state.count == 6
+        assert await runtime.active_sessions() == ["s"]
         assert await runtime.dead.list() == []
         assert await runtime.dead.retry(failed.metadata.execution_id) is None
         mended = False
