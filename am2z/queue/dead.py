@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from am2z.admission import session_stopped
 from am2z.codec import decode_error
 from am2z.dead import DeadLetter, DeadLetters, retry_id
@@ -30,7 +32,7 @@ class QueueDeadLetters(DeadLetters):
         return _letter(found[0][1]) if found else None
 
     async def retry(self, execution_id: str) -> str | None:
-        """See ``DeadLetters.retry``. Nothing is decoded: any process of the namespace can do it."""
+        """See ``DeadLetters.retry``. No state is decoded: any process can do it."""
         found = await self._read(execution_id)
         if not found:
             return None
@@ -44,7 +46,7 @@ class QueueDeadLetters(DeadLetters):
             enqueued = await node.protocol.enqueue(
                 new_id,
                 buried.processor,
-                buried.payload,
+                _payload(buried, new_id),
                 session_id=buried.session_id,
                 max_deliveries=node.config.max_deliveries,
                 need_served=True,
@@ -71,6 +73,17 @@ class QueueDeadLetters(DeadLetters):
         found = await shards.each(lambda shard: shard.node.protocol.dead(execution_id))
         pairs = zip(shards, found, strict=True)
         return [(shard.node, buried) for shard, letters in pairs for buried in letters]
+
+
+def _payload(buried: Buried, new_id: str) -> bytes:
+    """The work of a letter as it runs again: without a session it has one of its own, as ever."""
+    if buried.session_id is not None:
+        return buried.payload
+    try:
+        job = Job.decode(buried.payload)
+    except StateCorruptError:  # it fails as it did
+        return buried.payload
+    return msgspec.structs.replace(job, session_id=new_id).encode()
 
 
 def _when(buried: Buried) -> float:

@@ -26,7 +26,7 @@ from am2z.queue.stream import pack_event, pack_failure
 from am2z.queue.wire import Claimed
 from am2z.result import ExecutionMetadata, ProcessorResult
 from am2z.slots import Slot
-from am2z.state import StateT
+from am2z.state import StateT, in_session
 from am2z.typenames import type_name
 
 __all__ = ["Run"]
@@ -96,6 +96,7 @@ class Run:
         try:
             job = Job.decode(self.claimed.payload)
             state = decode_named_state(job.type_name, job.data, self._processor.state_type)
+            state = in_session(state, job.session_id)  # a retried dead letter has a new one
         except AM2ZError as error:
             metadata = self._context(None).metadata
             await self._end(Outcome(None, error), None, metadata, commits=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import am2z.compose
 import am2z.executor
+import am2z.queue.dead
 from am2z.admission import Admission
 from am2z.context import Context, ThreadContext
 from am2z.local.engine import Engine
@@ -156,4 +157,13 @@ def any_class_of_state_is_taken() -> Iterator[None]:
     right = "and not isinstance(state, known.state_type)"
     wrong = "and False"
     with edit(Admission, "admit", right, wrong):
+        yield
+
+
+@mutant("retried-letter-in-the-session-of-the-old-one", rule="ERR-028", base="queue")
+@contextmanager
+def retried_letter_in_the_session_of_the_old_one() -> Iterator[None]:
+    """A dead letter that had no session runs again in the one that its old execution was."""
+    right, wrong = "if buried.session_id is not None:", "if True:"
+    with edit(am2z.queue.dead, "_payload", right, wrong):
         yield
