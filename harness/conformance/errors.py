@@ -11,6 +11,7 @@ import trio
 
 from am2z import (
     AM2ZError,
+    AppState,
     BusinessError,
     ConfigurationError,
     Context,
@@ -30,10 +31,12 @@ from am2z import (
     Runtime,
     RuntimeConfig,
     SessionStoppedError,
+    ThreadContext,
     ValidationError,
     batch,
     chain,
     parallel,
+    processor,
     route,
 )
 from harness.collector import TestEventCollector
@@ -68,6 +71,12 @@ class OutOfStockError(AM2ZError):
         self.wanted = wanted
 
 
+class Unlike(AppState):
+    """A state, but not of the class that the processors take."""
+
+    count: int = 0
+
+
 @rule("ERR-001")
 async def test_a_validation_error_says_what_is_wrong(kit: Kit) -> None:
     runs: list[int] = []
@@ -95,6 +104,8 @@ async def test_a_business_error_keeps_its_code(kit: Kit) -> None:
         assert isinstance(result.error, BusinessError), f"the caller got {result.error!r}"
         assert (result.error.message, result.error.code) == ("no credit", "NO_CREDIT")
         assert not result.success
+        with pytest.raises(BusinessError):
+            result.unwrap()
 
 
 @rule("ERR-003")
@@ -131,6 +142,27 @@ async def test_a_later_success_is_a_success(kit: Kit) -> None:
     assert result.state.count == 2
     assert result.metadata.attempt == 3
     assert runs == [1, 2, 3]
+    await _look_at_plain_functions(kit)
+
+
+async def _look_at_plain_functions(kit: Kit) -> None:
+    """What runs in a thread is tried again as everything else is, and as a step, too."""
+    runs: list[int] = []
+
+    @processor(retry=THRICE)
+    def plain(state: TestState, ctx: Context) -> TestState:
+        runs.append(ctx.metadata.attempt)
+        if ctx.metadata.attempt < 3:
+            raise NetworkError("gone")
+        return state.evolve(count=state.count + 1)
+
+    whole: Processor[TestState] = chain("whole", [plain])
+    async with kit.runtime(whole) as runtime:
+        for one in (plain, whole):
+            result = await runtime.execute(one, TestState(count=1))
+            assert result.success, repr(result.error)
+            assert result.state.count == 2
+    assert runs == [1, 2, 3] * 2
 
 
 @rule("ERR-005")
@@ -406,16 +438,29 @@ async def test_a_processor_can_do_without_a_call_that_failed(kit: Kit) -> None:
 
 @rule("ERR-014")
 async def test_what_cannot_help_is_not_tried_again(kit: Kit) -> None:
+    async def always(_error: Exception) -> bool:
+        return True
+
+    hopeless = NetworkError("gone for good")
+    hopeless.retryable = False
     errors = (OutOfStockError("chair", wanted=2), BusinessError("no"), ConfigurationError("bad"))
+    policies = [
+        RetryPolicy(max_attempts=3, backoff=0, should_retry=hook)
+        for hook in (None, always, lambda _error: False)  # it may refuse an attempt, and give none
+    ]
     async with kit.runtime() as runtime:
-        for error in errors:
-            runs: list[int] = []
-            failing = flaky("failing", [error] * 3, retry=THRICE, runs=runs)
-            runtime.register(failing)
-            await runtime.sync_processors()
-            result = await runtime.execute(failing, TestState())
-            assert isinstance(result.error, type(error))
-            assert runs == [1], f"{type(error).__name__} was tried again"
+        for policy in policies:
+            for error in (hopeless, *errors):
+                runs: list[int] = []
+                failing = flaky("failing", [error] * 3, retry=policy, runs=runs)
+                whole: Processor[TestState] = chain("whole", [failing])
+                runtime.register(failing, whole)
+                await runtime.sync_processors()
+                for one in (failing, whole):
+                    runs.clear()
+                    result = await runtime.execute(one, TestState())
+                    assert isinstance(result.error, type(error))
+                    assert runs == [1], f"{type(error).__name__} was tried again"
 
 
 @rule("ERR-015")
@@ -495,6 +540,8 @@ async def test_a_callers_mistake_is_raised(kit: Kit) -> None:
                 await ask(increment, broken(count="three"))
             with pytest.raises(ValidationError):
                 await ask(increment, cast("Any", {"count": 1}))
+            with pytest.raises(ValidationError):
+                await ask(increment, cast("Any", Unlike(count=1)))
             with pytest.raises(PayloadTooLargeError):
                 await ask(increment, TestState(message="x" * 5_000))
             with pytest.raises(PayloadTooLargeError):
@@ -618,6 +665,7 @@ async def test_a_step_keeps_its_own_timeout_and_retries(kit: Kit) -> None:
     assert_waited(kit, [took], [0.02])
     await _look_at_steps(kit)
     await _look_at_time_of_steps(kit)
+    await _look_at_hooks_of_steps(kit)
 
 
 async def _look_at_time_of_steps(kit: Kit) -> None:
@@ -642,6 +690,36 @@ async def _look_at_time_of_steps(kit: Kit) -> None:
     assert len(deadlines) == 3, "a step that timed out was not tried as often as its policy says"
     assert_waited(kit, [b - a for a, b in pairwise(deadlines)], [backoff + limit] * 2)
     assert result.unwrap().count == 2
+
+
+async def _look_at_hooks_of_steps(kit: Kit) -> None:
+    """The policy of a step is asked, and told, as that of any other processor."""
+    calls: list[tuple[str, str, int]] = []
+
+    def refuse_closed(error: Exception, attempt: int) -> bool:
+        calls.append(("should", str(error), attempt))
+        return str(error) != "closed"
+
+    policy = RetryPolicy(
+        max_attempts=3,
+        backoff=0,
+        should_retry=refuse_closed,
+        on_retry=lambda error, attempt: calls.append(("retry", str(error), attempt)),
+        on_exhausted=lambda error, attempt: calls.append(("exhausted", str(error), attempt)),
+    )
+    closed = flaky("closed", [NetworkError("a"), NetworkError("closed")] * 2, retry=policy)
+    gone = flaky("gone", [NetworkError(letter) for letter in "xyz"], retry=policy)
+    first: Processor[TestState] = chain("first", [closed])
+    second: Processor[TestState] = chain("second", [gone])
+    async with kit.runtime(first, second) as runtime:
+        refused = await runtime.execute(first, TestState())
+        told, calls = calls, []
+        exhausted = await runtime.execute(second, TestState())
+    assert told == [("should", "a", 1), ("retry", "a", 1), ("should", "closed", 2)]
+    asked = [(kind, *one) for one in (("x", 1), ("y", 2)) for kind in ("should", "retry")]
+    assert calls == [*asked, ("exhausted", "z", 3)]
+    assert str(refused.error) == "closed"
+    assert str(exhausted.error) == "z"
 
 
 async def _look_at_steps(kit: Kit) -> None:
@@ -697,6 +775,7 @@ async def test_an_answer_that_cannot_cross_is_a_failure(kit: Kit) -> None:
         return state.evolve(**bad[state.message])
 
     answering = make("answering", answer_badly)
+    step: Processor[TestState] = chain("step", [increment, answering, increment])
     kinds = ("unknown", "misfit", "large")
     async with kit.runtime(answering, config=RuntimeConfig(max_payload_bytes=4_000)) as runtime:
         results = await runtime.execute_many(
@@ -710,6 +789,13 @@ async def test_an_answer_that_cannot_cross_is_a_failure(kit: Kit) -> None:
     assert "count" in str(misfit)
     assert isinstance(large, PayloadTooLargeError), repr(large)
     assert [result.state.message for result in results] == list(kinds)
+    async with kit.runtime(step) as runtime:
+        for kind, field in (("unknown", "items[0]"), ("misfit", "count")):
+            result = await runtime.execute(step, TestState(message=kind))
+            assert isinstance(result.error, ValidationError), repr(result.error)
+            assert field in str(result.error)
+            assert result.error.failed_processor == "answering"
+            assert (result.metadata.completed_steps, result.state.count) == (1, 1)
 
 
 @rule("ERR-026")
@@ -767,14 +853,29 @@ async def test_a_cancelled_execution_takes_its_calls_along(kit: Kit) -> None:
     async def ask_further(state: TestState, ctx: Context) -> TestState:
         return (await ctx.call("asking", state)).unwrap()
 
+    @processor
+    def ask_from_a_thread(state: TestState, given: Context) -> TestState:
+        ctx = cast("ThreadContext", given)
+        return ctx.call("called", state).unwrap()
+
+    called = Gate("called")
     gate, asking, first = Gate(), make("asking", ask), make("first", ask_further)
     # Who learns of it only when a lease is renewed learns too late.
     config = RuntimeConfig(lease=600.0)
-    async with kit.runtime(gate.processor, asking, first, config=config) as runtime:
+    asks = (asking, first, ask_from_a_thread)
+    async with kit.runtime(gate.processor, called.processor, *asks, config=config) as runtime:
         handle = await runtime.submit(first, TestState())
         with within(kit, "the start of a call"):
             await gate.started.wait()
         await handle.cancel()
         with within(kit, "the end of what a cancelled execution had called"):
             await gate.ended.wait()
+        # A thread cannot be stopped, but what it has called can.
+        handle = await runtime.submit(ask_from_a_thread, TestState())
+        with within(kit, "the start of a call from a thread"):
+            await called.started.wait()
+        await handle.cancel()
+        with within(kit, "the end of what a thread had called"):
+            await called.ended.wait()
+    assert called.was_cancelled
     assert gate.was_cancelled

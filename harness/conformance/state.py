@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -53,6 +54,14 @@ class Line(msgspec.Struct, frozen=True):
     amount: int = 1
 
 
+@dataclass
+class Part:
+    """A plain dataclass inside a state."""
+
+    name: str
+    sizes: list[int]
+
+
 class Everything(AppState, frozen=True, kw_only=True):
     """One field of each kind that a state may hold."""
 
@@ -72,6 +81,7 @@ class Everything(AppState, frozen=True, kw_only=True):
     large: int
     small: float
     nothing: int | None
+    part: Part
 
 
 class Loose(AppState, frozen=True, kw_only=True):
@@ -97,6 +107,7 @@ EVERYTHING = Everything(
     large=2**63 - 1,
     small=-1e-300,
     nothing=None,
+    part=Part("leg", [1, 2]),
 )
 
 
@@ -127,8 +138,10 @@ async def test_write_that_expects_another_version_changes_nothing(kit: Kit) -> N
         assert await store.set("a", TestState(count=1), expected_version=0) == 1
         assert await store.set("a", TestState(count=2), expected_version=1) == 2
         for wrong in (0, 1, 3):
-            with pytest.raises(StateConflictError):
+            with pytest.raises(StateConflictError) as conflict:
                 await store.set("a", TestState(count=99), expected_version=wrong)
+            assert conflict.value.context["expected"] == wrong
+            assert conflict.value.context["actual"] == 2
         kept = await committed(runtime, "a")
     assert (kept.version, kept.state.count) == (2, 2)
 
@@ -368,7 +381,10 @@ async def test_update_of_an_absent_state_is_an_error(kit: Kit) -> None:
 
 @rule("STA-016")
 async def test_update_that_always_loses_ends_in_a_conflict(kit: Kit) -> None:
+    tries: list[int] = []
+
     async def lose(state: TestState) -> TestState:
+        tries.append(1)
         await runtime.state.set("a", state.evolve(message="somebody was faster"))
         return state.evolve(count=99)
 
@@ -378,6 +394,7 @@ async def test_update_that_always_loses_ends_in_a_conflict(kit: Kit) -> None:
             await runtime.state.update("a", lose)
         kept = await committed(runtime, "a")
     assert (kept.state.count, kept.state.message) == (1, "somebody was faster")
+    assert len(tries) == 64
 
 
 @rule("STA-017")
@@ -409,8 +426,18 @@ async def test_state_that_cannot_cross_is_refused_with_the_path_of_its_field(kit
         runs.append(1)
         return state
 
+    async def ask(state: Loose, ctx: Context) -> Loose:
+        with pytest.raises(ValidationError) as refused:
+            await ctx.call("run", bad)
+        paths.append(refused.value.field)
+        return state
+
+    paths: list[str] = []
     bad = Loose(anything={"rows": [1, object()]})
-    async with kit.runtime(create_processor("run").process(run)) as runtime:
+    asking = create_processor("ask").process(ask)
+    async with kit.runtime(create_processor("run").process(run), asking) as runtime:
+        assert (await runtime.execute("ask", Loose())).success
+        assert paths == ["anything['rows'][1]"]
         for call in (runtime.execute, runtime.submit):
             with pytest.raises(ValidationError) as refused:
                 await call("run", bad, "a")

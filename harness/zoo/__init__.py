@@ -51,6 +51,8 @@ MODULES = tuple(
         "unseen",
         "unseen_again",
         "unseen_further",
+        "promised",
+        "promised_too",
         "unseen_fourth",
     )
 )

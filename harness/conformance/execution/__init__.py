@@ -6,5 +6,6 @@ from harness.conformance.execution.cancelling import *
 from harness.conformance.execution.composition import *
 from harness.conformance.execution.faults import *
 from harness.conformance.execution.scheduling import *
+from harness.conformance.execution.steps import *
 from harness.conformance.execution.submitting import *
 from harness.conformance.execution.values import *

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
+import pytest
 import trio
 
 from am2z import (
     ConfigurationError,
     Context,
+    ExecutionCancelledError,
     ExecutionTimeoutError,
     ProcessorExecutionError,
     ProcessorNotFoundError,
@@ -22,12 +27,14 @@ from am2z import (
 )
 from harness.collector import TestEventCollector
 from harness.conformance._processors import (
+    CLOCK_GRAIN,
     Gate,
     assert_waited,
     increment,
     make,
     within,
 )
+from harness.conformance.execution._shared import ONE_SLOT
 from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
@@ -124,6 +131,33 @@ async def test_a_timeout_ends_the_processor_and_answers_the_caller(kit: Kit) -> 
     assert gate.was_cancelled, "the caller was told, but the processor went on"
     assert result.state.count == 1
     assert_waited(kit, [took, result.execution_time], [0.05, 0.05])
+    await _look_at_time_in_a_queue(kit)
+
+
+async def _look_at_time_in_a_queue(kit: Kit) -> None:
+    """The time of an attempt begins with it: to wait for a slot or for a due time costs none."""
+    timeout, wait = 4 * kit.timeout, 10 * CLOCK_GRAIN
+    starts: list[float] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        starts.append(ctx.deadline - timeout)
+        return state
+
+    gate, noting = Gate("holds_the_slot"), make("noting", note, timeout=timeout)
+    async with kit.runtime(gate.processor, noting, config=ONE_SLOT) as runtime:
+        began = trio.current_time()
+        await (await runtime.submit(noting, TestState(), delay=wait)).result()
+        held = await runtime.submit(gate.processor, TestState())
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        waiting = await runtime.submit(noting, TestState())
+        await trio.sleep(wait)
+        opened = trio.current_time()
+        gate.open()
+        for handle in (held, waiting):
+            assert (await handle.result()).success
+    for start, least in zip(starts, (began + wait, opened), strict=True):
+        assert start >= least - CLOCK_GRAIN, f"{least - start} s of waiting counted as running"
 
 
 @rule("EXE-012")
@@ -144,21 +178,52 @@ async def test_each_of_many_callers_gets_its_own_result(kit: Kit) -> None:
     assert [result.state.message for result in results] == ids
 
 
+LOGGED = ("processor_name", "execution_id", "session_id", "attempt")
+
+
+@contextmanager
+def _recording(records: list[logging.LogRecord]) -> Iterator[None]:
+    """Keep what processors log; nobody else need hear of it."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+
+    logger = logging.getLogger("am2z.processor")
+    was, logger.disabled = logger.disabled, False
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+        logger.disabled = was
+
+
 @rule("EXE-029")
 async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
     contexts: list[Context] = []
+    records: list[logging.LogRecord] = []
 
     async def note(state: TestState, ctx: Context) -> TestState:
         contexts.append(ctx)
+        ctx.log.warning("attempt %d", ctx.metadata.attempt)
         if state.count == 0 and ctx.metadata.attempt == 1:
             raise ProcessorExecutionError("not yet")
         return state
 
     noting = make("noting", note, retry=RetryPolicy(max_attempts=2, backoff=0))
-    async with kit.runtime(noting) as runtime:
-        result = await runtime.execute(noting, TestState(count=0), "session")
-        await runtime.execute(noting, TestState(count=1), "session")
+    with _recording(records):
+        async with kit.runtime(noting) as runtime:
+            result = await runtime.execute(noting, TestState(count=0), "session")
+            await runtime.execute(noting, TestState(count=1), "session")
+            for ctx in contexts:
+                with pytest.raises(ExecutionCancelledError):  # nobody can call for what is over
+                    await ctx.call(noting, TestState())
     first, second, other = contexts
+    for record, ctx in zip(records, contexts, strict=True):
+        said = {name: getattr(record, name, None) for name in LOGGED}
+        assert said == {name: getattr(ctx.metadata, name) for name in LOGGED}, "what a record knows"
+        assert record.getMessage() == f"attempt {ctx.metadata.attempt}"
     for ctx, attempt in ((first, 1), (second, 2)):
         assert ctx.metadata.processor_name == ctx.processor.name == "noting"
         assert ctx.metadata.execution_id == ctx.execution_id == result.metadata.execution_id
@@ -213,13 +278,21 @@ async def test_an_answer_is_a_state_or_a_success(kit: Kit) -> None:
     async def forget(state: TestState, _ctx: Context) -> None:
         state.evolve(count=1)
 
+    async def pass_on(state: TestState, ctx: Context) -> object:
+        return await ctx.call(state.message, state)
+
     succeeding, forgetful = make("succeeding", succeed), make("forgetful", forget)
-    async with kit.runtime(succeeding, forgetful) as runtime:
+    passing_on = make("passing_on", pass_on)
+    async with kit.runtime(succeeding, forgetful, passing_on) as runtime:
+        good = await runtime.execute(passing_on, TestState(message="succeeding"))
+        bad = await runtime.execute(passing_on, TestState(message="forgetful"))
         success = await runtime.execute(succeeding, TestState())
         nothing = await runtime.execute(forgetful, TestState())
     assert success.unwrap().count == 1
-    assert isinstance(nothing.error, ConfigurationError), repr(nothing.error)
-    assert "forgetful" in str(nothing.error)
+    assert good.unwrap().count == 1
+    for failed in (nothing, bad):
+        assert isinstance(failed.error, ConfigurationError), repr(failed.error)
+        assert "forgetful" in str(failed.error)
 
 
 @rule("EXE-037")

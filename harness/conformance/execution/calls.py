@@ -8,8 +8,12 @@ from am2z import (
     CallDepthExceededError,
     Context,
     ExecutionTimeoutError,
+    NetworkError,
+    Processor,
     QueueOptions,
+    RetryPolicy,
     RuntimeConfig,
+    chain,
     parallel,
     processor,
 )
@@ -17,6 +21,7 @@ from harness.conformance._processors import (
     CLOCK_GRAIN,
     Gate,
     assert_waited,
+    flaky,
     increment,
     make,
     within,
@@ -118,10 +123,21 @@ async def test_the_depth_of_calls_is_bounded(kit: Kit) -> None:
         depths.append(ctx.call_depth)
         return (await ctx.call("endless", state)).unwrap()
 
-    async with kit.runtime(endless, config=RuntimeConfig(max_call_depth=3)) as runtime:
-        result = await runtime.execute(endless, TestState())
-    assert isinstance(result.error, CallDepthExceededError), repr(result.error)
-    assert depths == [0, 1, 2, 3]
+    async def ask_the_ring(state: TestState, ctx: Context) -> TestState:
+        depths.append(ctx.call_depth)
+        return state if len(depths) > 9 else (await ctx.call("ring", state)).unwrap()
+
+    ring: Processor[TestState] = chain("ring", [make("asks_the_ring", ask_the_ring)])
+    loop: Processor[TestState] = chain("loop", [increment, "loop"])
+    config = RuntimeConfig(max_call_depth=3)
+    async with kit.runtime(endless, ring, loop, config=config) as runtime:
+        for one in (endless, ring):
+            depths.clear()
+            result = await runtime.execute(one, TestState())
+            assert isinstance(result.error, CallDepthExceededError), repr(result.error)
+            assert depths == [0, 1, 2, 3]
+        looped = await runtime.execute(loop, TestState())
+    assert isinstance(looped.error, CallDepthExceededError), repr(looped.error)
 
 
 @rule("EXE-024")
@@ -173,3 +189,67 @@ async def test_a_processor_may_give_up_a_call(kit: Kit) -> None:
             await child.ended.wait()
     assert child.was_cancelled
     assert result.unwrap().count == 2
+
+
+@rule("EXE-055")
+async def test_what_is_called_keeps_its_own_timeout_and_retries(kit: Kit) -> None:
+    runs: list[int] = []
+    left: list[float] = []
+
+    async def ask_all(state: TestState, ctx: Context) -> TestState:
+        tried = await ctx.call("unsteady", state)
+        assert tried.success, f"the first failure of a call was its answer: {tried.error!r}"
+        assert (tried.metadata.attempt, tried.state.count) == (3, 2)
+        late = await ctx.call("hanging", state)
+        assert isinstance(late.error, ExecutionTimeoutError), repr(late.error)
+        left.append(ctx.deadline - trio.current_time())
+        return (await ctx.call("long", tried.state)).unwrap()
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        left.append(ctx.deadline - trio.current_time())
+        if ctx.metadata.attempt < 3:
+            raise NetworkError("gone")
+        return state.evolve(message="went on")
+
+    thrice = RetryPolicy(max_attempts=3, backoff=0)
+    unsteady = flaky("unsteady", [NetworkError("gone")] * 2, retry=thrice, runs=runs)
+    hanging = Gate("hanging", timeout=0.02)
+    long = make("long", note, timeout=900.0, retry=thrice)
+    parent = make("parent", ask_all, timeout=4 * kit.timeout)
+    async with kit.runtime(parent, unsteady, hanging.processor, long) as runtime:
+        with within(kit, "the end of calls of which one hangs"):
+            result = await runtime.execute(parent, TestState(count=1))
+    assert result.unwrap().message == "went on"
+    assert runs == [1, 2, 3]
+    assert hanging.was_cancelled
+    whole, *each = left
+    assert len(each) == 3
+    await _look_at_calls_of_another_attempt(kit)
+    assert max(each) <= whole + CLOCK_GRAIN, "an attempt of a child has more time than was left"
+
+
+async def _look_at_calls_of_another_attempt(kit: Kit) -> None:
+    """Who is tried again calls afresh: the failed call of an earlier attempt is not its answer."""
+    ids: list[str] = []
+
+    async def fail_first(state: TestState, ctx: Context) -> TestState:
+        ids.append(ctx.execution_id)
+        if len(ids) == 1:
+            raise NetworkError("gone")
+        return state.evolve(count=state.count + 1)
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("child", state)).unwrap()
+
+    twice = RetryPolicy(max_attempts=2, backoff=0)
+    asking = make("asking", ask, retry=twice)
+    step: Processor[TestState] = chain("step", [asking])
+    line: Processor[TestState] = chain("line", ["child"], retry=twice)
+    outer: Processor[TestState] = chain("outer", [chain("inner", ["child"])], retry=twice)
+    async with kit.runtime(make("child", fail_first), asking, step, line, outer) as runtime:
+        for one in (asking, step, line, outer):
+            ids.clear()
+            result = await runtime.execute(one, TestState(count=1))
+            assert result.success, f"{one.name}: {result.error!r}"
+            assert result.state.count == 2
+            assert len(set(ids)) == len(ids) == 2, f"{one.name} called {ids}"

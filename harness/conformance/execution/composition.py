@@ -50,10 +50,14 @@ async def test_branches_run_together_and_merge_in_order(kit: Kit) -> None:
         return state.evolve(items=[str(state.items), *(str(r.items) for r in results)])
 
     both = parallel("both", [make("first", first), make("second", second)], merge=merge)
-    async with kit.runtime(both) as runtime:
-        with within(kit, "the end of branches that wait for each other"):
-            result = await runtime.execute(both, TestState(items=["start"]))
-    assert result.unwrap().items == ["['start']", "['start', 'first']", "['start', 'second']"]
+    named = parallel("named", ["first", "second"], merge=merge)
+    async with kit.runtime(both, named) as runtime:
+        for one in (both, named):
+            second_ended = trio.Event()
+            with within(kit, "the end of branches that wait for each other"):
+                result = await runtime.execute(one, TestState(items=["start"]))
+            seen = result.unwrap().items
+            assert seen == ["['start']", "['start', 'first']", "['start', 'second']"]
 
 
 @rule("EXE-008")
@@ -66,18 +70,27 @@ async def test_a_batch_joins_in_the_order_of_its_split(kit: Kit) -> None:
         ended[state.message].set()
         return state.evolve(message=state.message.upper())
 
-    letters: Processor[TestState] = batch(
-        "letters",
-        make("shout", shout),
-        split=lambda state: [TestState(message=letter) for letter in state.items],
-        join=lambda state, results: state.evolve(items=[r.message for r in results]),
-    )
-    async with kit.runtime(letters) as runtime:
-        with within(kit, "the end of a batch whose items wait for each other"):
-            full = await runtime.execute(letters, TestState(items=["a", "b", "c"]))
-        empty = await runtime.execute(letters, TestState(items=[]))
-    assert full.unwrap().items == ["A", "B", "C"]
-    assert empty.unwrap().items == []
+    def split(state: TestState) -> list[TestState]:
+        found = [TestState(message=letter) for letter in state.items]
+        state.items.append("seen by split() alone")
+        return found
+
+    def join(state: TestState, results: list[TestState]) -> TestState:
+        return state.evolve(items=[r.message for r in results], error=str(state.items))
+
+    def letters(name: str, step: Any) -> Processor[TestState]:
+        return batch(name, step, split=split, join=join)
+
+    in_place, by_name = letters("in_place", make("shout", shout)), letters("by_name", "shout")
+    async with kit.runtime(in_place, by_name) as runtime:
+        for one in (in_place, by_name):
+            ended = {name: trio.Event() for name in "abc"}
+            with within(kit, "the end of a batch whose items wait for each other"):
+                full = await runtime.execute(one, TestState(items=["a", "b", "c"]))
+            empty = await runtime.execute(one, TestState(items=[]))
+            assert full.unwrap().items == ["A", "B", "C"]
+            assert full.state.error == "['a', 'b', 'c']", "join saw what split did to its state"
+            assert empty.unwrap().items == []
 
 
 @rule("EXE-031")
@@ -128,12 +141,23 @@ async def test_branches_that_disagree_are_not_merged(kit: Kit) -> None:
     async def plus_one(state: TestState, _ctx: Context) -> TestState:
         return state.evolve(count=state.count + 1)
 
+    async def clear(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(items=[], message="", count=0)
+
+    async def keep(state: TestState, _ctx: Context) -> TestState:
+        return state
+
     renaming = make("renaming", rename)
+    clearing = parallel("clearing", [make("clear", clear), make("keep", keep)])
     agreeing = parallel("agreeing", [increment, renaming, make("same", plus_one)])
     disagreeing = parallel("disagreeing", [increment, double])
-    async with kit.runtime(agreeing, disagreeing) as runtime:
+    async with kit.runtime(agreeing, disagreeing, clearing) as runtime:
+        full = TestState(items=["x"], message="x", count=5, total=2.0)
+        cleared = (await runtime.execute(clearing, full)).unwrap()
         merged = await runtime.execute(agreeing, TestState(count=5, items=["kept"]))
         conflict = await runtime.execute(disagreeing, TestState(count=5))
+    assert (cleared.items, cleared.message, cleared.count) == ([], "", 0), "to clear is to change"
+    assert cleared.total == 2.0
     assert (merged.unwrap().count, merged.state.message) == (6, "renamed")
     assert merged.state.items == ["kept"]
     assert not conflict.success

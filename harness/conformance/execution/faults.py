@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from am2z import ProcessorResult, ResourceLimits, RuntimeConfig
+from am2z import ProcessorResult, QueueOptions, ResourceLimits, RuntimeConfig
 from harness.conformance._processors import Gate, increment, within
 from harness.conformance._watching import monitor_of
 from harness.conformance.execution._shared import ONE_SLOT
@@ -64,7 +64,8 @@ async def test_a_cancelled_caller_takes_nobody_elses_answer_along(kit: Kit) -> N
 
 @rule("EXE-048")
 async def test_a_busy_worker_keeps_no_work_from_one_that_is_free(kit: Kit) -> None:
-    busy, free = Gate("job"), Gate("job")
+    one = QueueOptions(concurrency=1)  # in each worker, not in all of them together
+    busy, free = Gate("job", queue=one), Gate("job", queue=one)
     free.open()
     async with (
         kit.runtime(role="client") as client,

@@ -7,6 +7,7 @@ import trio
 from am2z import (
     Context,
     ExecutionCancelledError,
+    Processor,
     ProcessorExecutionError,
     QueueOptions,
     QueueStats,
@@ -14,6 +15,7 @@ from am2z import (
     RuntimeConfig,
     SessionStoppedError,
     ValidationError,
+    chain,
     processor,
 )
 from harness.collector import TestEventCollector
@@ -114,10 +116,14 @@ async def test_the_concurrency_of_a_processor_is_a_limit_that_can_be_reached(kit
             at_once -= 1
         return state
 
-    limited = make("limited", count_in, queue=QueueOptions(concurrency=2))
-    async with kit.runtime(limited) as runtime:
-        results = await runtime.execute_many(limited, [TestState(count=n) for n in range(12)])
-    assert most == 2, f"{most} ran at once where 2 may"
+    two = QueueOptions(concurrency=2)
+    limited = make("limited", count_in, queue=two)
+    whole: Processor[TestState] = chain("whole", [make("inner", count_in)], queue=two)
+    async with kit.runtime(limited, whole) as runtime:
+        for one in (whole, limited):
+            meeting, most = Meeting(2, kit.timeout), 0
+            results = await runtime.execute_many(one, [TestState(count=n) for n in range(12)])
+            assert most == 2, f"{most} of {one.name!r} ran at once where 2 may"
     assert sum(result.success for result in results) == 8
     most, meeting = 0, Meeting(3, kit.timeout)
     other = make("other", count_in, queue=QueueOptions(concurrency=2))

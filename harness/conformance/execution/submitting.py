@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import cast
 
 import pytest
@@ -38,6 +38,10 @@ async def _keep(state: TestState, _ctx: Context) -> TestState:
 
 
 OTHER = make("other", _keep)
+
+# One of them is not this machine's, wherever it stands; east and west of it a mistake shows
+# in another way.
+ZONES = (UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-8, minutes=-30)))
 
 
 @rule("EXE-040")
@@ -148,6 +152,7 @@ async def _look_at_the_order(kit: Kit) -> None:
                 await handle.result()
             if order == [1, 2, 3]:
                 break
+        assert (await committed(runtime, "s")).version % 3 == 0, "delayed work was not committed"
     assert order == [1, 2, 3], "what was due first did not begin first"
 
 
@@ -155,22 +160,23 @@ async def _look_at_the_order(kit: Kit) -> None:
 async def test_work_for_a_time_that_is_past_begins_at_once(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         events = TestEventCollector(runtime).start("processor:active")
-        for as_number in (True, False):
+        for zone in (None, *ZONES):
             # "Now" is what the runtime takes for it, whose clock may be another one.
             await runtime.execute(increment, TestState())
             moment = events.events()[-1].time + 0.05
             began = trio.current_time()
-            handle = await runtime.submit(
-                increment,
-                TestState(),
-                at=moment if as_number else datetime.fromtimestamp(moment, UTC),
-            )
-            assert (await handle.result()).success
+            at: datetime | float = moment
+            if zone is not None:
+                at = datetime.fromtimestamp(moment, zone)
+            handle = await runtime.submit(increment, TestState(), at=at)
+            with within(kit, f"the start of work for a time that was given in {zone}"):
+                assert (await handle.result()).success
             # Where trio's clock is not the wall's, a wait is part of the one and part of the other.
             early = moment - events.events()[-1].time - (trio.current_time() - began)
             assert early <= 2 * CLOCK_GRAIN, f"work began {early} s before its time"
         events.stop()
-        for past in (time.time() - 60, datetime.now(UTC)):
+        over: list[datetime | float] = [time.time() - 60, *map(datetime.now, ZONES)]
+        for past in over:
             handle = await runtime.submit(increment, TestState(), at=past)
             with within(kit, "the result of work that is due"):
                 assert (await handle.result()).success
@@ -204,8 +210,9 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
         await ctx.call("refusing", state)
         return state
 
-    refusing, careful, gate = make("refusing", refuse), make("careful", do_without), Gate()
-    async with kit.runtime(refusing, careful, gate.processor, increment) as runtime:
+    refusing, also = make("refusing", refuse), make("also", refuse)
+    careful, gate = make("careful", do_without), Gate()
+    async with kit.runtime(refusing, also, careful, gate.processor, increment) as runtime:
         failed = await runtime.execute(refusing, TestState(count=7), "s")
         await runtime.execute(increment, TestState())
         letters = await runtime.dead.list()
@@ -233,6 +240,10 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
         assert [letter.execution_id for letter in newest] == failures[:0:-1]
         assert {letter.session_id for letter in newest} == {None}
         assert len(await runtime.dead.list("refusing")) == 3
+        later = await runtime.execute(also, TestState())
+        asked = await runtime.dead.list("refusing", limit=1)
+        assert [letter.execution_id for letter in asked] == failures[-1:]
+        assert await runtime.dead.drop(later.metadata.execution_id)
         assert await runtime.dead.get("nobody") is None
         for execution_id in failures:
             assert await runtime.dead.drop(execution_id)
@@ -243,6 +254,21 @@ async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
             await gate.started.wait()
         await handle.cancel()
         assert await runtime.dead.list() == [], "what was cancelled has not failed"
+    await _look_at_stopped_work(kit)
+
+
+async def _look_at_stopped_work(kit: Kit) -> None:
+    """What ends with its runtime is no dead letter, whether it is done later or not."""
+    stopped = Gate("stopped")
+    config = RuntimeConfig(shutdown_grace=0)
+    async with kit.runtime(stopped.processor, config=config) as runtime:
+        await runtime.submit(stopped.processor, TestState())
+        with within(kit, "the start of an execution"):
+            await stopped.started.wait()
+        await runtime.stop()
+        stopped.open()
+        await runtime.start()
+        assert await runtime.dead.list() == [], "what was stopped has not failed"
 
 
 @rule("ERR-028")
@@ -256,6 +282,7 @@ async def test_a_dead_letter_runs_again_from_its_input(kit: Kit) -> None:
 
     refusing = make("refusing", refuse)
     async with kit.runtime(refusing) as runtime:
+        stays = (await runtime.execute(refusing, TestState(count=5))).metadata.execution_id
         failed = await runtime.execute(refusing, TestState(count=7), "s")
         mended = True
         new_id = await runtime.dead.retry(failed.metadata.execution_id)
@@ -265,6 +292,13 @@ async def test_a_dead_letter_runs_again_from_its_input(kit: Kit) -> None:
         kept = await committed(runtime, "s")
         assert result.state.count == 8
         assert (kept.version, kept.state.count) == (1, 8)
+        left = [letter.execution_id for letter in await runtime.dead.list()]
+        assert left == [stays], "a retry took another letter along"
+        anew = await runtime.dead.retry(stays)
+        assert anew is not None
+        handle = await runtime.submit(refusing, TestState(), execution_id=anew)  # in no session
+        assert (await handle.result()).state.count == 6
+        assert await runtime.active_sessions() == ["s"]
         assert await runtime.dead.list() == []
         assert await runtime.dead.retry(failed.metadata.execution_id) is None
         mended = False

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from am2z import (
     Context,
+    Processor,
     ProcessorExecutionError,
     RetryPolicy,
+    StateMetadata,
     Success,
     chain,
     parallel,
@@ -49,9 +53,11 @@ async def test_every_attempt_gets_the_state_as_it_was_submitted(kit: Kit) -> Non
         return state
 
     spoiling = make("spoiling", spoil_and_fail, retry=RetryPolicy(max_attempts=3, backoff=0))
-    async with kit.runtime(spoiling) as runtime:
-        result = await runtime.execute(spoiling, TestState(items=["given"]))
-    assert result.unwrap().items == ["given", "attempt 3"]
+    step: Processor[TestState] = chain("step", [spoiling])
+    async with kit.runtime(spoiling, step) as runtime:
+        for one in (spoiling, step):
+            result = await runtime.execute(one, TestState(items=["given"]))
+            assert result.unwrap().items == ["given", "attempt 3"], one.name
 
 
 @rule("EXE-018")
@@ -97,6 +103,7 @@ async def test_versions_only_grow(kit: Kit) -> None:
             other = other.evolve(count=other.count + 1)
         return other
 
+    known = StateMetadata(created_at=time.time() - 2.0, last_updated=time.time() - 1.0)
     state = older_than(TestState(), TestState())
     named = (give_back, build_anew, change_anew, take_anothers)
     processors = (increment, *(make(one.__name__, one) for one in named))
@@ -114,5 +121,12 @@ async def test_versions_only_grow(kit: Kit) -> None:
                 belongs_to = one.metadata.session_id
                 assert belongs_to == "session", f"what {each.name} made belongs to {belongs_to!r}"
         of_no_session = await runtime.execute("take_anothers", TestState())
+        aged = await runtime.execute(increment, TestState(metadata=known))
     own = of_no_session.metadata.session_id
     assert of_no_session.unwrap().metadata.session_id == own != "another's"
+    assert aged.unwrap().metadata.created_at == known.created_at, (
+        "when a state was made is forgotten"
+    )
+    assert aged.state.metadata.last_updated > known.last_updated, (
+        "when a state was changed is not known"
+    )
