@@ -11,14 +11,18 @@ import trio
 from am2z import (
     AM2ZError,
     BusinessError,
+    CallDepthExceededError,
     ConfigurationError,
     Context,
     ErrorCategory,
     ErrorSeverity,
     ExecutionTimeoutError,
     Failure,
+    LeaseLostError,
+    LockLostError,
     NetworkError,
     PayloadTooLargeError,
+    PoisonExecutionError,
     Processor,
     ProcessorExecutionError,
     ProcessorNotFoundError,
@@ -27,6 +31,10 @@ from am2z import (
     RetryPolicy,
     RuntimeConfig,
     SessionStoppedError,
+    StateConflictError,
+    StateCorruptError,
+    StateNotFoundError,
+    UnsupportedCapability,
     ValidationError,
     batch,
     chain,
@@ -51,10 +59,10 @@ from harness.waiting import wait_for_condition
 THRICE = RetryPolicy(max_attempts=3, backoff=0)
 
 
-class OutOfStockError(AM2ZError):
+class PassingError(AM2ZError):
     """An application's own error, with a constructor that nobody else can call."""
 
-    code = "OUT_OF_STOCK"
+    code = "PASSING"
     category = ErrorCategory.BUSINESS
     severity = ErrorSeverity.CRITICAL
 
@@ -402,7 +410,7 @@ async def test_a_processor_can_do_without_a_call_that_failed(kit: Kit) -> None:
 
 @rule("ERR-014")
 async def test_what_cannot_help_is_not_tried_again(kit: Kit) -> None:
-    errors = (OutOfStockError("chair", wanted=2), BusinessError("no"), ConfigurationError("bad"))
+    errors = (PassingError("chair", wanted=2), BusinessError("no"), ConfigurationError("bad"))
     async with kit.runtime() as runtime:
         for error in errors:
             runs: list[int] = []
@@ -462,7 +470,7 @@ async def test_an_error_shows_where_it_was_raised(kit: Kit) -> None:
         raise error
 
     async def fail(state: TestState, _ctx: Context) -> TestState:
-        deep_inside(OSError("foreign") if state.count else OutOfStockError("chair", wanted=1))
+        deep_inside(OSError("foreign") if state.count else PassingError("chair", wanted=1))
 
     failing = make("failing", fail)
     async with kit.runtime(failing) as runtime:
@@ -528,11 +536,11 @@ async def test_what_a_running_system_can_meet_is_answered(kit: Kit) -> None:
 
 @rule("ERR-021")
 async def test_an_error_comes_back_as_its_own_class(kit: Kit) -> None:
-    failing = flaky("failing", [OutOfStockError("chair", wanted=3)])
+    failing = flaky("failing", [PassingError("chair", wanted=3)])
     async with kit.runtime(failing) as runtime:
         result = await runtime.execute(failing, TestState())
     error = result.error
-    assert type(error) is OutOfStockError
+    assert type(error) is PassingError
     assert str(error) == error.message == "3 of chair are not there"
     assert (error.sku, error.wanted) == ("chair", 3)
     assert (error.code, error.category, error.severity) == (
@@ -667,13 +675,13 @@ async def test_an_error_crosses_between_runtimes(kit: Kit) -> None:
     async def fail_in_the_end(state: TestState, ctx: Context) -> TestState:
         if ctx.metadata.attempt == 1:
             raise NetworkError("gone")
-        raise OutOfStockError("chair", wanted=state.count)
+        raise PassingError("chair", wanted=state.count)
 
     failing = make("failing", fail_in_the_end, retry=THRICE)
     async with kit.runtime(role="client") as client, kit.runtime(failing, role="worker"):
         result = await client.execute("failing", TestState(count=3))
     error = result.error
-    assert type(error) is OutOfStockError, repr(error)
+    assert type(error) is PassingError, repr(error)
     assert (error.sku, error.wanted, error.context) == ("chair", 3, {"shelf": ["A", 7]})
     assert "fail_in_the_end" in "".join(getattr(error, "__notes__", ())), "no remote traceback"
     assert result.metadata.attempt == 2
@@ -728,3 +736,65 @@ async def test_a_cancelled_execution_takes_its_calls_along(kit: Kit) -> None:
         with within(kit, "the end of what a cancelled execution had called"):
             await gate.ended.wait()
     assert gate.was_cancelled
+
+
+class PassingError(AM2ZError):
+    """An application's own error, which says that another try may help."""
+
+    code = "PASSING"
+    retryable = True
+
+
+class LastingError(PassingError):
+    """One that says that it does not."""
+
+    retryable = False
+
+
+class PlainError(AM2ZError):
+    """One that says nothing of it."""
+
+
+WORTH_ANOTHER_TRY: list[tuple[AM2ZError, bool]] = [
+    (ProcessorExecutionError("broke"), True),
+    (ExecutionTimeoutError("late"), True),
+    (ResourceError("full"), True),
+    (NetworkError("away"), True),
+    (StateConflictError("changed"), True),
+    (LockLostError("lost"), True),
+    (LeaseLostError("lost"), True),
+    (PassingError("for now"), True),
+    (ValidationError("count"), False),
+    (BusinessError("refused"), False),
+    (ProcessorNotFoundError("nobody"), False),
+    (CallDepthExceededError("deep"), False),
+    (PoisonExecutionError("poison"), False),
+    (StateCorruptError("corrupt"), False),
+    (StateNotFoundError("absent"), False),
+    (UnsupportedCapability("no"), False),
+    (LastingError("for good"), False),
+    (PlainError("plain"), False),
+]
+"""Errors that a processor may raise or pass on, and whether the next attempt may go better."""
+
+
+@rule("ERR-034")
+async def test_each_kind_of_error_is_tried_again_or_not_as_it_says(kit: Kit) -> None:
+    attempts = [0] * len(WORTH_ANOTHER_TRY)
+
+    async def fail(state: TestState, _ctx: Context) -> NoReturn:
+        attempts[state.count] += 1
+        raise WORTH_ANOTHER_TRY[state.count][0]
+
+    policy = RetryPolicy(max_attempts=2, backoff=0)
+    async with kit.runtime(make("fail", fail, retry=policy)) as runtime:
+        states = [TestState(count=number) for number in range(len(attempts))]
+        results = await runtime.execute_many("fail", states)
+    for (error, is_retryable), result, number in zip(
+        WORTH_ANOTHER_TRY, results, attempts, strict=True
+    ):
+        name = type(error).__name__
+        assert number == (2 if is_retryable else 1), f"{name}: {number} attempts of at most 2"
+        assert result.error is not None
+        assert type(result.error) is type(error), f"{name} became {type(result.error).__name__}"
+        assert (result.error.code, result.error.retryable) == (type(error).code, is_retryable)

@@ -127,23 +127,24 @@ async def test_memory_is_that_of_the_process(kit: Kit) -> None:
 async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
     gate = Gate()
     limits = ResourceLimits(max_queue_size=2)
-    async with kit.runtime(gate.processor, config=ONE_AT_A_TIME, limits=limits) as runtime:
+    async with kit.runtime(gate.processor, increment, config=ONE_AT_A_TIME, limits=limits) as runtime:
         handles = [await runtime.submit(gate.processor, TestState())]
         await gate.started.wait()
         handles += [await runtime.submit(gate.processor, TestState()) for _ in range(2)]
+        elsewhere = [await runtime.submit(increment, TestState()) for _ in range(2)]
         with within(kit, "the refusal of work over the limit"):
             refused = await runtime.execute(gate.processor, TestState(count=7), "new")
         waiting = (await runtime.queue_stats())["gate"].waiting
         sessions = await runtime.active_sessions()
         gate.open()
-        results = [await handle.result() for handle in handles]
+        results = [await handle.result() for handle in handles + elsewhere]
         later = await runtime.execute(gate.processor, TestState())
     assert isinstance(refused.error, ResourceError)
     assert (refused.error.resource, refused.error.limit) == ("queue", 2)
     assert refused.error.current == 2
     assert refused.state.count == 7
     assert (waiting, sessions) == (2, []), "refused work left something behind"
-    assert all(result.success for result in results)
+    assert all(result.success for result in results), "a full queue is no other queue's business"
     assert later.success
     assert len(gate.runs) == 4, "refused work has run"
 
@@ -498,3 +499,49 @@ async def test_work_that_takes_longer_than_a_lease_runs_once(kit: Kit) -> None:
         if result.success and runs.count(number) == 1:
             return
     raise AssertionError(f"a lease ended while its worker was at work: {runs}, {result.error!r}")
+
+
+@rule("RES-034")
+async def test_full_queue_takes_the_calls_and_attempts_of_its_own_work(kit: Kit) -> None:
+    begun, is_full = trio.Event(), trio.Event()
+
+    async def run(state: TestState, ctx: Context) -> TestState:
+        if state.message:
+            begun.set()
+            await is_full.wait()
+        if state.message == "fail" and ctx.metadata.attempt == 1:
+            raise NetworkError("down")
+        if state.message == "call":
+            for _ in range(2):  # to its own queue, and to another one
+                for name in ("work", "other"):
+                    (await ctx.call(name, TestState())).unwrap()
+        return state.evolve(processed=True)
+
+    work, other = (
+        make(name, run, retry=RetryPolicy(max_attempts=2, backoff=0.001), timeout=600.0)
+        for name in ("work", "other")
+    )
+    limits = ResourceLimits(max_queue_size=1)
+
+    async def both_wait() -> bool:
+        return (await runtime.queue_stats())["work"].waiting == 2
+
+    async with kit.runtime(work, other, config=ONE_AT_A_TIME, limits=limits) as runtime:
+        for message in ("call", "fail", "hold"):
+            begun, is_full = trio.Event(), trio.Event()
+            handles = [await runtime.submit(work, TestState(message=message))]
+            with within(kit, "the start of the first"):
+                await begun.wait()
+            if message == "hold":
+                handles.append(await runtime.submit(work, TestState(), delay=0.05))
+            handles += [await runtime.submit(one, TestState()) for one in (work, other)]
+            refused = [await runtime.execute(one, TestState()) for one in (work, other)]
+            if message == "hold":  # what was delayed may wait beside the one that fills the queue
+                await wait_for_condition(both_wait, message="delayed work to wait when it is due")
+            is_full.set()
+            with within(kit, "the end of work whose queue is full"):
+                results = [await handle.result() for handle in handles]
+            assert [type(one.error) for one in refused] == [ResourceError] * 2, "none is full"
+            for result in results:
+                assert result.success, f"{message}: {result.error!r}"
+            assert results[0].metadata.attempt == (2 if message == "fail" else 1)
