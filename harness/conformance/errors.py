@@ -59,10 +59,10 @@ from harness.waiting import wait_for_condition
 THRICE = RetryPolicy(max_attempts=3, backoff=0)
 
 
-class PassingError(AM2ZError):
+class OutOfStockError(AM2ZError):
     """An application's own error, with a constructor that nobody else can call."""
 
-    code = "PASSING"
+    code = "OUT_OF_STOCK"
     category = ErrorCategory.BUSINESS
     severity = ErrorSeverity.CRITICAL
 
@@ -355,15 +355,15 @@ async def test_should_retry_decides(kit: Kit) -> None:
 
     runs: list[int] = []
     choosy = RetryPolicy(max_attempts=9, backoff=0, should_retry=while_away)
-    errors = [NetworkError("away"), NetworkError("away"), NetworkError("closed for good")]
+    errors = [NetworkError("away"), NetworkError("away"), NetworkError("closed no desks")]
     picky = flaky("picky", errors, retry=choosy)
     eager = RetryPolicy(max_attempts=2, backoff=0, should_retry=always)
     stubborn = flaky("stubborn", [NetworkError("away")] * 9, retry=eager, runs=runs)
     async with kit.runtime(picky, stubborn) as runtime:
         result = await runtime.execute(picky, TestState())
         await runtime.execute(stubborn, TestState())
-    assert "closed for good" in str(result.error)
-    assert asked == [("away", 1), ("away", 2), ("closed for good", 3)]
+    assert "closed no desks" in str(result.error)
+    assert asked == [("away", 1), ("away", 2), ("closed no desks", 3)]
     assert runs == [1, 2], "should_retry went beyond max_attempts"
 
 
@@ -410,7 +410,7 @@ async def test_a_processor_can_do_without_a_call_that_failed(kit: Kit) -> None:
 
 @rule("ERR-014")
 async def test_what_cannot_help_is_not_tried_again(kit: Kit) -> None:
-    errors = (PassingError("chair", wanted=2), BusinessError("no"), ConfigurationError("bad"))
+    errors = (OutOfStockError("chair", wanted=2), BusinessError("no"), ConfigurationError("bad"))
     async with kit.runtime() as runtime:
         for error in errors:
             runs: list[int] = []
@@ -470,7 +470,7 @@ async def test_an_error_shows_where_it_was_raised(kit: Kit) -> None:
         raise error
 
     async def fail(state: TestState, _ctx: Context) -> TestState:
-        deep_inside(OSError("foreign") if state.count else PassingError("chair", wanted=1))
+        deep_inside(OSError("foreign") if state.count else OutOfStockError("chair", wanted=1))
 
     failing = make("failing", fail)
     async with kit.runtime(failing) as runtime:
@@ -536,11 +536,11 @@ async def test_what_a_running_system_can_meet_is_answered(kit: Kit) -> None:
 
 @rule("ERR-021")
 async def test_an_error_comes_back_as_its_own_class(kit: Kit) -> None:
-    failing = flaky("failing", [PassingError("chair", wanted=3)])
+    failing = flaky("failing", [OutOfStockError("chair", wanted=3)])
     async with kit.runtime(failing) as runtime:
         result = await runtime.execute(failing, TestState())
     error = result.error
-    assert type(error) is PassingError
+    assert type(error) is OutOfStockError
     assert str(error) == error.message == "3 of chair are not there"
     assert (error.sku, error.wanted) == ("chair", 3)
     assert (error.code, error.category, error.severity) == (
@@ -675,13 +675,13 @@ async def test_an_error_crosses_between_runtimes(kit: Kit) -> None:
     async def fail_in_the_end(state: TestState, ctx: Context) -> TestState:
         if ctx.metadata.attempt == 1:
             raise NetworkError("gone")
-        raise PassingError("chair", wanted=state.count)
+        raise OutOfStockError("chair", wanted=state.count)
 
     failing = make("failing", fail_in_the_end, retry=THRICE)
     async with kit.runtime(role="client") as client, kit.runtime(failing, role="worker"):
         result = await client.execute("failing", TestState(count=3))
     error = result.error
-    assert type(error) is PassingError, repr(error)
+    assert type(error) is OutOfStockError, repr(error)
     assert (error.sku, error.wanted, error.context) == ("chair", 3, {"shelf": ["A", 7]})
     assert "fail_in_the_end" in "".join(getattr(error, "__notes__", ())), "no remote traceback"
     assert result.metadata.attempt == 2

@@ -11,7 +11,9 @@ from am2z import (
     BusinessError,
     ConfigurationError,
     Context,
+    ExecutionHandle,
     NetworkError,
+    ProcessorResult,
     QueueStats,
     ResourceError,
     ResourceLimits,
@@ -40,6 +42,7 @@ async def _refuse(_state: TestState, _ctx: Context) -> TestState:
 
 refuse = make("refuse", _refuse)
 _KINDS = ("waiting", "active", "completed")
+MANY = 12
 
 
 @rule("RES-001")
@@ -127,7 +130,9 @@ async def test_memory_is_that_of_the_process(kit: Kit) -> None:
 async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
     gate = Gate()
     limits = ResourceLimits(max_queue_size=2)
-    async with kit.runtime(gate.processor, increment, config=ONE_AT_A_TIME, limits=limits) as runtime:
+    async with kit.runtime(
+        gate.processor, increment, config=ONE_AT_A_TIME, limits=limits
+    ) as runtime:
         handles = [await runtime.submit(gate.processor, TestState())]
         await gate.started.wait()
         handles += [await runtime.submit(gate.processor, TestState()) for _ in range(2)]
@@ -501,47 +506,74 @@ async def test_work_that_takes_longer_than_a_lease_runs_once(kit: Kit) -> None:
     raise AssertionError(f"a lease ended while its worker was at work: {runs}, {result.error!r}")
 
 
-@rule("RES-034")
-async def test_full_queue_takes_the_calls_and_attempts_of_its_own_work(kit: Kit) -> None:
-    begun, is_full = trio.Event(), trio.Event()
+class _Workers:
+    """Two processors that do what a state's message says, once their queues are full."""
 
-    async def run(state: TestState, ctx: Context) -> TestState:
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._begun, self._is_full = trio.Event(), trio.Event()
+        policy = RetryPolicy(max_attempts=2, backoff=0.001)
+        self.work, self.other = (
+            make(name, self._run, retry=policy, timeout=600.0) for name in ("work", "other")
+        )
+
+    async def _run(self, state: TestState, ctx: Context) -> TestState:
         if state.message:
-            begun.set()
-            await is_full.wait()
+            self._begun.set()
+            await self._is_full.wait()
         if state.message == "fail" and ctx.metadata.attempt == 1:
             raise NetworkError("down")
-        if state.message == "call":
-            for _ in range(2):  # to its own queue, and to another one
-                for name in ("work", "other"):
-                    (await ctx.call(name, TestState())).unwrap()
+        for name in ("work", "other", "work") if state.message == "call" else ():
+            (await ctx.call(name, TestState())).unwrap()
         return state.evolve(processed=True)
 
-    work, other = (
-        make(name, run, retry=RetryPolicy(max_attempts=2, backoff=0.001), timeout=600.0)
-        for name in ("work", "other")
-    )
+    async def begin(self, runtime: Runtime, message: str) -> ExecutionHandle[TestState]:
+        self._begun, self._is_full = trio.Event(), trio.Event()
+        handle = await runtime.submit(self.work, TestState(message=message))
+        with within(self._kit, "the start of the first"):
+            await self._begun.wait()
+        return handle
+
+    async def end(
+        self, handles: list[ExecutionHandle[TestState]]
+    ) -> list[ProcessorResult[TestState]]:
+        self._is_full.set()
+        with within(self._kit, "the end of work whose queue is full"):
+            return [await handle.result() for handle in handles]
+
+
+@rule("RES-034")
+async def test_full_queue_takes_the_calls_and_attempts_of_its_own_work(kit: Kit) -> None:
+    workers = _Workers(kit)
+    both = workers.work, workers.other
     limits = ResourceLimits(max_queue_size=1)
-
-    async def both_wait() -> bool:
-        return (await runtime.queue_stats())["work"].waiting == 2
-
-    async with kit.runtime(work, other, config=ONE_AT_A_TIME, limits=limits) as runtime:
-        for message in ("call", "fail", "hold"):
-            begun, is_full = trio.Event(), trio.Event()
-            handles = [await runtime.submit(work, TestState(message=message))]
-            with within(kit, "the start of the first"):
-                await begun.wait()
-            if message == "hold":
-                handles.append(await runtime.submit(work, TestState(), delay=0.05))
-            handles += [await runtime.submit(one, TestState()) for one in (work, other)]
-            refused = [await runtime.execute(one, TestState()) for one in (work, other)]
-            if message == "hold":  # what was delayed may wait beside the one that fills the queue
-                await wait_for_condition(both_wait, message="delayed work to wait when it is due")
-            is_full.set()
-            with within(kit, "the end of work whose queue is full"):
-                results = [await handle.result() for handle in handles]
+    async with kit.runtime(*both, config=ONE_AT_A_TIME, limits=limits) as runtime:
+        for message, attempts in (("call", 1), ("fail", 2)):
+            handles = [await workers.begin(runtime, message)]
+            handles += [await runtime.submit(one, TestState()) for one in both]
+            refused = [await runtime.execute(one, TestState()) for one in both]
+            results = await workers.end(handles)
             assert [type(one.error) for one in refused] == [ResourceError] * 2, "none is full"
-            for result in results:
-                assert result.success, f"{message}: {result.error!r}"
-            assert results[0].metadata.attempt == (2 if message == "fail" else 1)
+            assert [one.error for one in results] == [None] * 3, f"{message} was refused"
+            assert results[0].metadata.attempt == attempts
+        delay = 0.05
+        while not await _waits_beside_another(runtime, workers, delay):
+            delay *= 4  # it was due before the other one was let in
+
+
+async def _waits_beside_another(runtime: Runtime, workers: _Workers, delay: float) -> bool:
+    """Let delayed work come due in a full queue; whether it was delayed for as long as it took."""
+
+    async def all_wait() -> bool:
+        return (await runtime.queue_stats())["work"].waiting == MANY + 1
+
+    handles, asked = [await workers.begin(runtime, "hold")], trio.current_time()
+    for _ in range(MANY):
+        handles.append(await runtime.submit(workers.work, TestState(), delay=delay))
+    handles.append(await runtime.submit(workers.work, TestState()))
+    was_delayed = trio.current_time() - asked < delay
+    if was_delayed:
+        await wait_for_condition(all_wait, message="delayed work to wait when it is due")
+    results = await workers.end(handles)
+    assert not was_delayed or not any(one.error for one in results), "some was refused"
+    return was_delayed
