@@ -568,8 +568,7 @@ async def _waits_beside_another(runtime: Runtime, workers: _Workers, delay: floa
         return (await runtime.queue_stats())["work"].waiting == MANY + 1
 
     handles, asked = [await workers.begin(runtime, "hold")], trio.current_time()
-    for _ in range(MANY):
-        handles.append(await runtime.submit(workers.work, TestState(), delay=delay))
+    handles += [await runtime.submit(workers.work, TestState(), delay=delay) for _ in range(MANY)]
     handles.append(await runtime.submit(workers.work, TestState()))
     was_delayed = trio.current_time() - asked < delay
     if was_delayed:
