@@ -19,6 +19,7 @@ from am2z.local.locks import LocalLocks
 from am2z.local.runtime import LocalRuntime
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.lockkeeper import LockKeeper
+from am2z.resources import ResourceMonitor
 from am2z.runtime import EventHandler
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch
@@ -299,6 +300,19 @@ def calls_refused_by_a_full_queue() -> Iterator[None]:
 def delayed_work_waits_at_first() -> Iterator[None]:
     """Delayed work has its place among what waits until its task has begun."""
     with edit(Engine, "wait", '"delayed" if is_delayed else "waiting"', '"waiting"'):
+        yield
+
+
+@mutant("warned-of-once-and-for-all", rule="RES-021")
+@contextmanager
+def warned_of_once_and_for_all() -> Iterator[None]:
+    """A share that falls below its threshold and rises again is not warned of again."""
+    right = "self._above.discard(resource)"
+    forgotten = 'self._above.discard("connections")'
+    with (
+        edit(ResourceMonitor, "_watch", right, "pass"),
+        edit(ResourceMonitor, "unregister_connection", forgotten, "pass"),
+    ):
         yield
 
 
