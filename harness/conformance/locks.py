@@ -165,8 +165,10 @@ async def _outlive(runtime: Runtime, ttl: float) -> bool:
         nonlocal stall
         while True:
             before = trio.current_time()
-            await trio.sleep(ttl / 8)
-            stall = max(stall, trio.current_time() - before - ttl / 8)
+            try:
+                await trio.sleep(ttl / 8)
+            finally:  # the lock may have been lost in this very pause
+                stall = max(stall, trio.current_time() - before - ttl / 8)
 
     try:
         async with trio.open_nursery() as nursery:
