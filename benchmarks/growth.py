@@ -119,7 +119,7 @@ class _Servers:
 
 def _shared(server: Server | _Servers, x: int, workers: int) -> Point:
     """Drain jobs by several workers, and tell what each took of all of them together."""
-    jobs = 40_000
+    jobs = 40_000 * max(1, workers // 2)  # enough for several looks while they are drained
     _fill(server, jobs)
     with ExitStack() as stack:
         watcher = stack.enter_context(started(_OURS.words("client", server.url)))

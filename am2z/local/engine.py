@@ -120,7 +120,9 @@ class Engine:
 
     def wait(self, execution: Execution) -> None:
         """The execution will be ``run`` later, by another task: it counts as waiting until then."""
-        self._enter(execution, "waiting")
+        when = execution.request.when
+        is_delayed = when is not None and when.seconds() > 0
+        self._enter(execution, "delayed" if is_delayed else "waiting")
 
     async def run(self, execution: Execution) -> ProcessorResult[Any]:
         """An execution from its wait for a slot to its end."""

@@ -13,6 +13,7 @@ from am2z import (
     AM2ZError,
     AppState,
     BusinessError,
+    CallDepthExceededError,
     ConfigurationError,
     Context,
     ErrorCategory,
@@ -20,8 +21,11 @@ from am2z import (
     ExecutionCancelledError,
     ExecutionTimeoutError,
     Failure,
+    LeaseLostError,
+    LockLostError,
     NetworkError,
     PayloadTooLargeError,
+    PoisonExecutionError,
     Processor,
     ProcessorExecutionError,
     ProcessorNotFoundError,
@@ -31,7 +35,11 @@ from am2z import (
     Runtime,
     RuntimeConfig,
     SessionStoppedError,
+    StateConflictError,
+    StateCorruptError,
+    StateNotFoundError,
     ThreadContext,
+    UnsupportedCapability,
     ValidationError,
     batch,
     chain,
@@ -383,15 +391,15 @@ async def test_should_retry_decides(kit: Kit) -> None:
 
     runs: list[int] = []
     choosy = RetryPolicy(max_attempts=9, backoff=0, should_retry=while_away)
-    errors = [NetworkError("away"), NetworkError("away"), NetworkError("closed for good")]
+    errors = [NetworkError("away"), NetworkError("away"), NetworkError("closed no desks")]
     picky = flaky("picky", errors, retry=choosy)
     eager = RetryPolicy(max_attempts=2, backoff=0, should_retry=always)
     stubborn = flaky("stubborn", [NetworkError("away")] * 9, retry=eager, runs=runs)
     async with kit.runtime(picky, stubborn) as runtime:
         result = await runtime.execute(picky, TestState())
         await runtime.execute(stubborn, TestState())
-    assert "closed for good" in str(result.error)
-    assert asked == [("away", 1), ("away", 2), ("closed for good", 3)]
+    assert "closed no desks" in str(result.error)
+    assert asked == [("away", 1), ("away", 2), ("closed no desks", 3)]
     assert runs == [1, 2], "should_retry went beyond max_attempts"
 
 
@@ -879,3 +887,65 @@ async def test_a_cancelled_execution_takes_its_calls_along(kit: Kit) -> None:
             await called.ended.wait()
     assert called.was_cancelled
     assert gate.was_cancelled
+
+
+class PassingError(AM2ZError):
+    """An application's own error, which says that another try may help."""
+
+    code = "PASSING"
+    retryable = True
+
+
+class LastingError(PassingError):
+    """One that says that it does not."""
+
+    retryable = False
+
+
+class PlainError(AM2ZError):
+    """One that says nothing of it."""
+
+
+WORTH_ANOTHER_TRY: list[tuple[AM2ZError, bool]] = [
+    (ProcessorExecutionError("broke"), True),
+    (ExecutionTimeoutError("late"), True),
+    (ResourceError("full"), True),
+    (NetworkError("away"), True),
+    (StateConflictError("changed"), True),
+    (LockLostError("lost"), True),
+    (LeaseLostError("lost"), True),
+    (PassingError("for now"), True),
+    (ValidationError("count"), False),
+    (BusinessError("refused"), False),
+    (ProcessorNotFoundError("nobody"), False),
+    (CallDepthExceededError("deep"), False),
+    (PoisonExecutionError("poison"), False),
+    (StateCorruptError("corrupt"), False),
+    (StateNotFoundError("absent"), False),
+    (UnsupportedCapability("no"), False),
+    (LastingError("for good"), False),
+    (PlainError("plain"), False),
+]
+"""Errors that a processor may raise or pass on, and whether the next attempt may go better."""
+
+
+@rule("ERR-031")
+async def test_each_kind_of_error_is_tried_again_or_not_as_it_says(kit: Kit) -> None:
+    attempts = [0] * len(WORTH_ANOTHER_TRY)
+
+    async def fail(state: TestState, _ctx: Context) -> NoReturn:
+        attempts[state.count] += 1
+        raise WORTH_ANOTHER_TRY[state.count][0]
+
+    policy = RetryPolicy(max_attempts=2, backoff=0)
+    async with kit.runtime(make("fail", fail, retry=policy)) as runtime:
+        states = [TestState(count=number) for number in range(len(attempts))]
+        results = await runtime.execute_many("fail", states)
+    for (error, is_retryable), result, number in zip(
+        WORTH_ANOTHER_TRY, results, attempts, strict=True
+    ):
+        name = type(error).__name__
+        assert number == (2 if is_retryable else 1), f"{name}: {number} attempts of at most 2"
+        assert result.error is not None
+        assert type(result.error) is type(error), f"{name} became {type(result.error).__name__}"
+        assert (result.error.code, result.error.retryable) == (type(error).code, is_retryable)

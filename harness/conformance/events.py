@@ -17,6 +17,7 @@ from am2z import (
     ExecutionCancelledError,
     ExecutionMetadata,
     NetworkError,
+    PayloadTooLargeError,
     Processor,
     RetryPolicy,
     Runtime,
@@ -154,6 +155,8 @@ async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
     assert took >= interval - CLOCK_GRAIN
     assert last.data["completed"] == 3
     assert last.data["registered_processors"] == 1
+    assert set(last.data["queues"]) == {"increment"}
+    assert last.data["queues"]["increment"]["completed"] == 3
     assert set(RuntimeStats.__struct_fields__) <= set(last.data), "a number of stats() is missing"
     assert last.data["failed"] == last.data["waiting"] == last.data["active"] == 0
     assert last.execution_id == ""
@@ -171,6 +174,13 @@ async def test_every_handler_is_called_once_for_every_event(kit: Kit) -> None:
             runtime.on("processor:completed", note(number))
         runtime.on("processor:active", note(9))
         await runtime.execute(increment, TestState())
+    async with kit.runtime(increment) as runtime:
+        late: list[Event] = []
+        await runtime.execute(increment, TestState())
+        runtime.on("processor:*", late.append)
+        result = await runtime.execute(increment, TestState())
+    told = {event.execution_id for event in late}
+    assert told == {result.metadata.execution_id}, "who listens late is told what is over"
     assert sorted(calls) == [
         *((number, "processor:completed") for number in range(3)),
         (9, "processor:active"),
@@ -189,6 +199,12 @@ async def test_removed_handler_is_called_no_more_and_all_others_are(kit: Kit) ->
         runtime.off("processor:completed", removed.append)
         runtime.off("processor:active", kept.append)
         await runtime.execute(increment, TestState())
+
+        async def wait(event: Event) -> None:
+            raise AssertionError(f"nobody waits for a handler of {event.type}")
+
+        with pytest.raises(ConfigurationError):
+            runtime.on("processor:completed", cast("Callable[[Event], None]", wait))
     assert (len(removed), len(kept)) == (1, 2)
 
 
@@ -353,7 +369,7 @@ async def test_subscription_ends_with_its_runtime(kit: Kit) -> None:
     types: list[str] = []
 
     async def consume(runtime: Runtime, task_status: trio.TaskStatus[None]) -> None:
-        async with runtime.subscribe("processor:*", "order:*") as events:
+        async with runtime.subscribe("processor:*", "order:*", "*:progress") as events:
             task_status.started()
             types.extend([event.type async for event in events])
 
@@ -438,6 +454,9 @@ async def test_event_data_cross_by_value(kit: Kit) -> None:
         boxes.append(3)
         with pytest.raises(ValidationError):
             ctx.emit("order:bad", {"box": object()})
+        with pytest.raises(PayloadTooLargeError):
+            ctx.emit("order:bad", {"box": "x" * 66_000})
+        ctx.emit("order:large", {"box": "x" * 65_000})
         return state
 
     ours = {"boxes": [1, 2]}
@@ -446,27 +465,42 @@ async def test_event_data_cross_by_value(kit: Kit) -> None:
             result = await runtime.execute("emit", TestState())
             runtime.emit("order:told", ours)
             ours["boxes"].append(3)
+            with pytest.raises(PayloadTooLargeError):
+                runtime.emit("order:bad", {"box": "x" * 66_000})
             told = await events.wait_for_event("order:told")
             (packed,) = events.events("order:packed")
+            (large,) = events.events("order:large")
             assert not events.events("order:bad")
     assert result.success, result.error
+    assert large.data == {"box": "x" * 65_000}
     assert packed.data == told.data == {"boxes": [1, 2]}
 
 
 @rule("EVT-019")
 async def test_event_of_the_runtime_cannot_be_forged(kit: Kit) -> None:
+    prefixes = ("processor:", "queue:", "session:", "metrics:", "resource:", "runtime:")
+    free = ("processors:done", "queue", "my:session:created", "job:runtime:x", "Session:a")
+
     async def forge(state: TestState, ctx: Context) -> TestState:
+        for prefix in prefixes:
+            for emit in (ctx.emit, ctx.runtime.emit):
+                with pytest.raises(ConfigurationError):
+                    emit(f"{prefix}forged")
+        for name in free:
+            ctx.emit(name)
         ctx.emit("processor:completed")
         return state
 
     async with kit.runtime(make("forge", forge)) as runtime:
         with TestEventCollector(runtime) as events:
-            with pytest.raises(ConfigurationError):
-                runtime.emit("session:stopped", {"session": "a"})
+            for prefix in prefixes:
+                with pytest.raises(ConfigurationError):
+                    runtime.emit(f"{prefix}forged", {"session": "a"})
             result = await runtime.execute("forge", TestState())
-    assert isinstance(result.error, ConfigurationError)
-    assert not events.events("session:stopped")
-    assert not events.events("processor:completed")
+            told = events_of(events, result.metadata.execution_id)
+    assert isinstance(result.error, ConfigurationError), repr(result.error)
+    assert told == [FAILED[0], *free, *FAILED[1:]]
+    assert not events.events("*:forged")
 
 
 @rule("EVT-020")
@@ -543,3 +577,39 @@ async def test_handle_answers_the_last_percent_that_was_reported(kit: Kit) -> No
         ended = await handle.progress()
         await first.result()
     assert (waiting, half, ended) == (0, 50, 75.5)
+
+
+@rule("EVT-024")
+async def test_handlers_may_come_and_go_while_an_event_is_told(kit: Kit) -> None:
+    calls: list[str] = []
+
+    def note(name: str) -> Callable[[Event], None]:
+        return lambda _event: calls.append(name)
+
+    def leave(_event: Event) -> None:
+        calls.append("leave")
+        runtime.off("order:told", leave)
+
+    def bring(_event: Event) -> None:
+        calls.append("bring")
+        runtime.off("order:told", bring)
+        runtime.on("order:told", note("guest"))
+        runtime.on("order:*", note("other guest"))
+
+    async def tell_and_wait(number: int) -> None:
+        runtime.emit("order:told")
+        for name in ("before", "after", "elsewhere"):
+            await wait_for_condition(
+                lambda name=name: calls.count(name) == number,  # type: ignore[misc]
+                message=f"call {number} of the handler {name!r}",
+            )
+
+    async with kit.runtime() as runtime:
+        for handler in (note("before"), leave, bring, note("after")):
+            runtime.on("order:told", handler)
+        runtime.on("*:told", note("elsewhere"))
+        await tell_and_wait(1)
+        assert (calls.count("leave"), calls.count("bring")) == (1, 1)
+        calls[:] = ["before", "after", "elsewhere"]
+        await tell_and_wait(2)
+    assert sorted(calls[3:]) == ["after", "before", "elsewhere", "guest", "other guest"]

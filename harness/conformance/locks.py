@@ -150,6 +150,8 @@ async def test_lock_is_free_after_its_block_however_that_ended(kit: Kit) -> None
                 with pytest.raises(ConfigurationError):
                     async with runtime.lock("a"):
                         raise AssertionError("one task holds one lock twice")
+        async with runtime.lock("x" * 256, ttl=0.5) as longest:
+            assert longest.name == "x" * 256
         for name, ttl in (("", 1.0), ("a\nb", 1.0), ("x" * 257, 1.0), ("a", 0.0), ("a", -1.0)):
             with pytest.raises(ConfigurationError):
                 runtime.lock(name, ttl=ttl)
@@ -167,27 +169,43 @@ async def _outlive(runtime: Runtime, ttl: float) -> bool:
     """Hold a lock for longer than its ``ttl``; whether the machine allowed to keep it so long."""
     took = stall = 0.0
     was_lost = False
+    soon, late, is_less = trio.Event(), trio.Event(), trio.Event()
 
     async def wait() -> None:
         nonlocal took
         async with runtime.lock("a", ttl=ttl):
             took = trio.current_time() - began
 
+    async def hold(name: str, end: trio.Event, task_status: trio.TaskStatus[None]) -> None:
+        """Another lock of this runtime, taken before or after, let go sooner or later."""
+        async with runtime.lock(name, ttl=ttl):
+            task_status.started()
+            await end.wait()
+        if end is soon:
+            is_less.set()
+
     async def watch() -> None:
         nonlocal stall
         while True:
             before = trio.current_time()
-            await trio.sleep(ttl / 8)
-            stall = max(stall, trio.current_time() - before - ttl / 8)
+            try:
+                await trio.sleep(ttl / 8)
+            finally:  # the lock may have been lost in this very pause
+                stall = max(stall, trio.current_time() - before - ttl / 8)
 
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
+            await nursery.start(hold, "before", soon)
             async with runtime.lock("a", ttl=ttl):
                 began = trio.current_time()
+                await nursery.start(hold, "after", late)
+                soon.set()
+                await is_less.wait()
                 nursery.start_soon(wait)
                 await trio.sleep(2.5 * ttl)
                 assert took == 0.0, "two hold one lock"
+                late.set()
             await wait_for_condition(lambda: took > 0, message="the next holder")
             nursery.cancel_scope.cancel()
     except* LockLostError:
@@ -201,11 +219,13 @@ async def _outlive(runtime: Runtime, ttl: float) -> bool:
 @rule("RES-027")
 async def test_lock_is_lost_with_its_runtime(kit: Kit) -> None:
     ends: list[BaseException] = []
+    fences: list[int] = []
     holds = trio.Event()
 
     async def hold() -> None:
         try:
-            async with runtime.lock("a"):
+            async with runtime.lock("a") as lock:
+                fences.append(lock.fence)
                 holds.set()
                 await trio.sleep_forever()
         except LockLostError as error:
@@ -232,5 +252,6 @@ async def test_lock_is_lost_with_its_runtime(kit: Kit) -> None:
                 raise AssertionError("a stopped runtime has no locks")
         await runtime.start()
         with within(kit, "the lock to be free after a restart"):
-            async with runtime.lock("a"):
-                pass
+            async with runtime.lock("a") as lock:
+                fences.append(lock.fence)
+        assert fences[1] > fences[0], "a later holder has no greater fence"

@@ -13,6 +13,7 @@ from am2z import (
     Context,
     ExecutionHandle,
     NetworkError,
+    ProcessorResult,
     QueueStats,
     ResourceError,
     ResourceLimits,
@@ -41,6 +42,7 @@ async def _refuse(_state: TestState, _ctx: Context) -> TestState:
 
 refuse = make("refuse", _refuse)
 _KINDS = ("waiting", "active", "completed")
+MANY = 12
 
 
 @rule("RES-001")
@@ -128,16 +130,19 @@ async def test_memory_is_that_of_the_process(kit: Kit) -> None:
 async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
     gate = Gate()
     limits = ResourceLimits(max_queue_size=2)
-    async with kit.runtime(gate.processor, config=ONE_AT_A_TIME, limits=limits) as runtime:
+    async with kit.runtime(
+        gate.processor, increment, config=ONE_AT_A_TIME, limits=limits
+    ) as runtime:
         handles = [await runtime.submit(gate.processor, TestState())]
         await gate.started.wait()
         handles += [await runtime.submit(gate.processor, TestState()) for _ in range(2)]
+        elsewhere = [await runtime.submit(increment, TestState()) for _ in range(2)]
         with within(kit, "the refusal of work over the limit"):
             refused = await runtime.execute(gate.processor, TestState(count=7), "new")
         waiting = (await runtime.queue_stats())["gate"].waiting
         sessions = await runtime.active_sessions()
         gate.open()
-        results = [await handle.result() for handle in handles]
+        results = [await handle.result() for handle in handles + elsewhere]
         later = await runtime.execute(gate.processor, TestState())
     await _hand_over_together(kit)
     assert isinstance(refused.error, ResourceError)
@@ -145,7 +150,7 @@ async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
     assert refused.error.current == 2
     assert refused.state.count == 7
     assert (waiting, sessions) == (2, []), "refused work left something behind"
-    assert all(result.success for result in results)
+    assert all(result.success for result in results), "a full queue is no other queue's business"
     assert later.success
     assert len(gate.runs) == 4, "refused work has run"
 
@@ -480,13 +485,18 @@ async def test_connections_at_their_threshold_are_warned_of_once(kit: Kit) -> No
                     monitor.check_resource_limits()
                 assert (await runtime.execute(increment, TestState())).success
                 warning = await events.wait_for_event("resource:warning")
+                once = len(events.events("resource:warning"))
+                for change in (monitor.unregister_connection, monitor.register_connection):
+                    for _ in range(missing):
+                        change()
+                    monitor.check_resource_limits()
+                await events.wait_for_event("resource:warning", count=2)
             finally:
                 for _ in range(missing):
                     monitor.unregister_connection()
-            warnings = events.events("resource:warning")
     assert (warning.data["resource"], warning.data["threshold"]) == ("connections", 0.5)
     assert 0.5 <= warning.data["percentage"] <= 1, warning.data
-    assert len(warnings) == 1, "it was warned of again while it stayed there"
+    assert once == 1, "it was warned of again while it stayed there"
 
 
 @rule("RES-022")
@@ -526,3 +536,70 @@ async def test_work_that_takes_longer_than_a_lease_runs_once(kit: Kit) -> None:
         if result.success and runs.count(number) == 1:
             return
     raise AssertionError(f"a lease ended while its worker was at work: {runs}, {result.error!r}")
+
+
+class _Workers:
+    """Two processors that do what a state's message says, once their queues are full."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._begun, self._is_full = trio.Event(), trio.Event()
+        policy = RetryPolicy(max_attempts=2, backoff=0.001)
+        self.work, self.other = (
+            make(name, self._run, retry=policy, timeout=600.0) for name in ("work", "other")
+        )
+
+    async def _run(self, state: TestState, ctx: Context) -> TestState:
+        if state.message:
+            self._begun.set()
+            await self._is_full.wait()
+        if state.message == "fail" and ctx.metadata.attempt == 1:
+            raise NetworkError("down")
+        for name in ("work", "other", "work") if state.message == "call" else ():
+            (await ctx.call(name, TestState())).unwrap()
+        return state.evolve(processed=True)
+
+    async def begin(self, runtime: Runtime, message: str) -> ExecutionHandle[TestState]:
+        self._begun, self._is_full = trio.Event(), trio.Event()
+        handle = await runtime.submit(self.work, TestState(message=message))
+        with within(self._kit, "the start of the first"):
+            await self._begun.wait()
+        return handle
+
+    async def end(
+        self, handles: list[ExecutionHandle[TestState]]
+    ) -> list[ProcessorResult[TestState]]:
+        self._is_full.set()
+        with within(self._kit, "the end of work whose queue is full"):
+            return [await handle.result() for handle in handles]
+
+
+@rule("RES-031")
+async def test_full_queue_takes_the_calls_and_attempts_of_its_own_work(kit: Kit) -> None:
+    workers = _Workers(kit)
+    both = workers.work, workers.other
+    limits = ResourceLimits(max_queue_size=1)
+    async with kit.runtime(*both, config=ONE_AT_A_TIME, limits=limits) as runtime:
+        for message, attempts in (("call", 1), ("fail", 2)):
+            handles = [await workers.begin(runtime, message)]
+            handles += [await runtime.submit(one, TestState()) for one in both]
+            refused = [await runtime.execute(one, TestState()) for one in both]
+            results = await workers.end(handles)
+            assert [type(one.error) for one in refused] == [ResourceError] * 2, "none is full"
+            assert [one.error for one in results] == [None] * 3, f"{message} was refused"
+            assert results[0].metadata.attempt == attempts
+        delay = 0.05
+        while not await _waits_beside_another(runtime, workers, delay):
+            delay *= 4  # it was due before the other one was let in
+
+
+async def _waits_beside_another(runtime: Runtime, workers: _Workers, delay: float) -> bool:
+    """Let delayed work come due in a full queue; whether it was delayed for as long as it took."""
+    handles, asked = [await workers.begin(runtime, "hold")], trio.current_time()
+    handles += [await runtime.submit(workers.work, TestState(), delay=delay) for _ in range(MANY)]
+    handles.append(await runtime.submit(workers.work, TestState()))
+    was_delayed = trio.current_time() - asked < delay
+    await trio.sleep(1.5 * delay)  # it is due, whatever the runtime does of that
+    results = await workers.end(handles)
+    assert not was_delayed or not any(one.error for one in results), "some was refused"
+    return was_delayed

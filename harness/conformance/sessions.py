@@ -16,7 +16,7 @@ from am2z import (
 )
 from harness.collector import TestEventCollector
 from harness.conformance._processors import Gate, Meeting, flaky, increment, make, within
-from harness.conformance._watching import committed, count_events
+from harness.conformance._watching import committed, count_events, events_of
 from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
@@ -63,6 +63,8 @@ async def test_sessions_with_names_alike_never_share_a_state(kit: Kit) -> None:
 async def test_session_comes_to_be_with_its_first_execution(kit: Kit) -> None:
     gate = Gate()
     async with kit.runtime(gate.processor) as runtime:
+        await runtime.state.set("customer-7", TestState())
+        await runtime.state.update("customer-7", lambda state: state.evolve(count=1))
         before = await runtime.active_sessions()
         handle = await runtime.submit(gate.processor, TestState(), "customer-7")
         with within(kit, "the start of the first execution"):
@@ -235,6 +237,13 @@ async def test_stopped_session_refuses_work_until_it_is_cleaned(kit: Kit) -> Non
         other = await runtime.execute(counted, TestState(), "b")
         await runtime.clean_session("a")
         again = await runtime.execute(counted, TestState(), "a")
+        await runtime.stop_session("a")
+        kept = await committed(runtime, "a")
+        many = await runtime.execute_many(counted, [TestState()] * 2, "a")
+        await runtime.clean_session("a")
+        gone = await runtime.state.get("a")
+    assert [type(one.error) for one in many] == [SessionStoppedError] * 2
+    assert (kept.version, gone) == (1, None), "what is stopped is not forgotten, what is cleaned is"
     assert isinstance(refused.error, SessionStoppedError)
     assert refused.state.count == 5
     assert isinstance(submitted.error, SessionStoppedError)
@@ -336,8 +345,10 @@ async def test_execution_that_waits_for_its_next_attempt_ends_with_its_session(k
             await runtime.stop_session("a")
             with within(kit, "the answer to an execution in its back-off"):
                 result = await handle.result()
+            story = events_of(events, handle.execution_id)
     assert isinstance(result.error, SessionStoppedError)
     assert runs == [1]
+    assert story[-3:] == ["processor:retrying", "processor:failed", "queue:failed"]
 
 
 @rule("SES-019")
@@ -352,3 +363,6 @@ async def test_illegal_session_id_is_refused_at_once(kit: Kit) -> None:
                 with pytest.raises(ConfigurationError):
                     await ask(session_id)
         assert await runtime.active_sessions() == []
+        longest = "x" * 256
+        assert (await runtime.execute(increment, TestState(), longest)).success
+        assert await runtime.active_sessions() == [longest]

@@ -33,7 +33,7 @@ from am2z import (
     chain,
     create_processor,
 )
-from harness.conformance._processors import CLOCK_GRAIN, increment, make
+from harness.conformance._processors import CLOCK_GRAIN, Gate, increment, make, within
 from harness.conformance._watching import committed
 from harness.kit import Kit
 from harness.rules import rule
@@ -82,6 +82,19 @@ class Everything(AppState, frozen=True, kw_only=True):
     small: float
     nothing: int | None
     part: Part
+
+
+class Total(AppState, frozen=True, kw_only=True):
+    """A part of ``TestState``, for who wants to know no more."""
+
+    count: int = 0
+    currency: str = "EUR"
+
+
+class Misfit(AppState, frozen=True, kw_only=True):
+    """What nobody can read a ``TestState`` as."""
+
+    count: str
 
 
 class Loose(AppState, frozen=True, kw_only=True):
@@ -257,7 +270,9 @@ async def test_processors_of_a_session_see_what_others_committed(kit: Kit) -> No
         await runtime.execute("fill", TestState(), "a")
         await runtime.execute("price", (await committed(runtime, "a")).state, "a")
         kept = await committed(runtime, "a")
+        alone = await runtime.execute("price", TestState(), "a")
     assert (kept.state.items, kept.state.total, kept.version) == (["chair", "table"], 20.0, 2)
+    assert (alone.state.items, alone.state.total) == ([], 0.0), "nobody gave it what is committed"
 
 
 @rule("STA-009")
@@ -620,3 +635,48 @@ async def test_update_writes_only_over_the_very_state_it_read(kit: Kit) -> None:
         with pytest.raises(StateNotFoundError):
             await runtime.state.update("a", while_it_is_deleted)
         assert not await runtime.state.exists("a")
+
+
+@rule("STA-030")
+async def test_what_ends_last_is_what_is_committed(kit: Kit) -> None:
+    gate = Gate()
+    async with kit.runtime(gate.processor, increment) as runtime:
+        handle = await runtime.submit(gate.processor, TestState(message="slow"), "a")
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        await runtime.execute(increment, TestState(message="quick"), "a")
+        await runtime.state.set("a", TestState(message="by hand"))
+        between = await committed(runtime, "a")
+        gate.open()
+        result = await handle.result()
+        after = await committed(runtime, "a")
+    assert (between.state.message, between.version) == ("by hand", 2)
+    assert result.success, result.error
+    assert (after.state.message, after.version) == ("slow", 3)
+    assert after.state == result.state
+
+
+@rule("STA-031")
+async def test_state_is_read_as_the_class_that_is_asked_for(kit: Kit) -> None:
+    async with kit.runtime(increment) as runtime:
+        await runtime.execute(increment, TestState(count=6), "a")
+        await runtime.state.set("b", TestState(count=7))
+        for session_id in ("a", "b"):
+            stored = await runtime.state.get(session_id)
+            part = await runtime.state.get(session_id, Total)
+            assert stored is not None
+            assert part is not None
+            assert await committed(runtime, session_id) == stored
+            assert type(stored.state) is TestState
+            assert type(part.state) is Total
+            assert (part.state.count, part.state.currency) == (7, "EUR")
+            assert (part.version, part.checksum) == (stored.version, stored.checksum)
+            with pytest.raises(ValidationError) as refused:
+                await runtime.state.get(session_id, Misfit)
+            assert refused.value.field == "count"
+            assert await committed(runtime, session_id) == stored, "reading has changed it"
+        await runtime.state.set("b", Total(count=8))
+        other = await runtime.state.get("b")
+        assert other is not None
+        assert type(other.state) is Total
+        assert await runtime.state.get("nobody", Total) is None

@@ -48,6 +48,7 @@ MODULES = tuple(
         "queue",
         "faults",
         "oracle",
+        "clauses",
         "unseen",
         "unseen_again",
         "unseen_further",

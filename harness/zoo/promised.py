@@ -168,7 +168,7 @@ def named_branches_in_sequence() -> Iterator[None]:
         yield
 
 
-@mutant("step-keys-change-with-the-attempt", rule="EXE-054")
+@mutant("step-keys-change-with-the-attempt", rule="EXE-051")
 @contextmanager
 def step_keys_change_with_the_attempt() -> Iterator[None]:
     """A step has another key when its composition is tried again."""
@@ -178,7 +178,7 @@ def step_keys_change_with_the_attempt() -> Iterator[None]:
         yield
 
 
-@mutant("step-keys-by-processor", rule="EXE-054")
+@mutant("step-keys-by-processor", rule="EXE-051")
 @contextmanager
 def step_keys_by_processor() -> Iterator[None]:
     """Two steps that one processor does have one key."""
@@ -188,7 +188,7 @@ def step_keys_by_processor() -> Iterator[None]:
         yield
 
 
-@mutant("nested-steps-share-keys", rule="EXE-054")
+@mutant("nested-steps-share-keys", rule="EXE-051")
 @contextmanager
 def nested_steps_share_keys() -> Iterator[None]:
     """The first step of a nested composition has the key of the first one of the outer."""
@@ -198,7 +198,7 @@ def nested_steps_share_keys() -> Iterator[None]:
         yield
 
 
-@mutant("calls-are-not-retried", rule="EXE-055")
+@mutant("calls-are-not-retried", rule="EXE-052")
 @contextmanager
 def calls_are_not_retried() -> Iterator[None]:
     """What is called has one attempt, whatever its policy says."""
@@ -208,7 +208,7 @@ def calls_are_not_retried() -> Iterator[None]:
         yield
 
 
-@mutant("timeout-of-a-call-ignored", rule="EXE-055")
+@mutant("timeout-of-a-call-ignored", rule="EXE-052")
 @contextmanager
 def timeout_of_a_call_ignored() -> Iterator[None]:
     """What is called may take as long as its caller has left, whatever its own timeout says."""
@@ -218,7 +218,7 @@ def timeout_of_a_call_ignored() -> Iterator[None]:
         yield
 
 
-@mutant("retried-call-has-time-of-its-own", rule="EXE-055")
+@mutant("retried-call-has-time-of-its-own", rule="EXE-052")
 @contextmanager
 def retried_call_has_time_of_its_own() -> Iterator[None]:
     """Only the first attempt of what is called is bound by the time of its caller."""
@@ -228,7 +228,7 @@ def retried_call_has_time_of_its_own() -> Iterator[None]:
         yield
 
 
-@mutant("named-step-runs-in-place", rule="EXE-054")
+@mutant("named-step-runs-in-place", rule="EXE-051")
 @contextmanager
 def named_step_runs_in_place() -> Iterator[None]:
     """A step that is given by name runs in place wherever its processor is known."""

@@ -18,7 +18,7 @@ from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch
 
 
-@mutant("steps-emit-nothing", rule="EXE-054")
+@mutant("steps-emit-nothing", rule="EXE-051")
 @contextmanager
 def steps_emit_nothing() -> Iterator[None]:
     """What a step in place emits is dropped: it has no events of its own, after all."""
@@ -26,7 +26,7 @@ def steps_emit_nothing() -> Iterator[None]:
         yield
 
 
-@mutant("steps-make-no-progress", rule="EXE-054")
+@mutant("steps-make-no-progress", rule="EXE-051")
 @contextmanager
 def steps_make_no_progress() -> Iterator[None]:
     """What a step in place says of its progress is dropped."""
@@ -79,7 +79,7 @@ def calls_of_a_thread_outlive_it() -> Iterator[None]:
         yield
 
 
-@mutant("another-attempt-finds-the-calls-of-the-first", rule="EXE-055", base="queue")
+@mutant("another-attempt-finds-the-calls-of-the-first", rule="EXE-052", base="queue")
 @contextmanager
 def another_attempt_finds_the_calls_of_the_first() -> Iterator[None]:
     """Who is tried again is answered with what its earlier attempt was answered."""
@@ -88,7 +88,7 @@ def another_attempt_finds_the_calls_of_the_first() -> Iterator[None]:
         yield
 
 
-@mutant("steps-forget-the-attempt-of-the-whole", rule="EXE-055", base="queue")
+@mutant("steps-forget-the-attempt-of-the-whole", rule="EXE-052", base="queue")
 @contextmanager
 def steps_forget_the_attempt_of_the_whole() -> Iterator[None]:
     """The steps of a composition that is tried again are answered as the first time."""

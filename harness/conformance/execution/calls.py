@@ -191,7 +191,7 @@ async def test_a_processor_may_give_up_a_call(kit: Kit) -> None:
     assert result.unwrap().count == 2
 
 
-@rule("EXE-055")
+@rule("EXE-052")
 async def test_what_is_called_keeps_its_own_timeout_and_retries(kit: Kit) -> None:
     runs: list[int] = []
     left: list[float] = []

@@ -12,7 +12,7 @@ from harness.rules import rule
 from harness.states import TestState
 
 
-@rule("EXE-054")
+@rule("EXE-051")
 async def test_a_step_in_place_is_a_part_and_one_by_name_an_execution(kit: Kit) -> None:
     seen: list[Context] = []
 

@@ -87,7 +87,10 @@ class Engine:
                 self.publish(EventType.SESSION_CREATED, "", request.session_id, "", {})
             ledger.sessions[request.session_id].live.add(work)
         self.live[request.execution_id] = work
-        self._waiting[request.name] += 1
+        if request.when is not None and request.when.seconds() > 0:
+            work.phase = "delayed"
+        else:
+            self._waiting[request.name] += 1
         runtime.resources.update_queue_size(request.name, self._waiting[request.name])
         return work
 
