@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from am2z import Context, Event, ResourceMonitor, Runtime, Versioned
 from harness.collector import TestEventCollector
@@ -16,6 +18,7 @@ __all__ = [
     "events_of",
     "grammar_errors",
     "monitor_of",
+    "recorded",
 ]
 
 _LETTERS = {
@@ -85,3 +88,21 @@ def grammar_errors(events: Iterable[Event]) -> list[str]:
         for execution_id, story in stories.items()
         if not _GRAMMAR.fullmatch("".join(_LETTERS.get(kind, _CUSTOM) for kind in story))
     ]
+
+
+@contextmanager
+def recorded(records: list[logging.LogRecord], name: str = "") -> Iterator[None]:
+    """Keep what is logged to the logger ``name``, or to those below it; whatever was set up."""
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger, keeper = logging.getLogger(name), Keeper()
+    was, logger.disabled = logger.disabled, False
+    logger.addHandler(keeper)
+    try:
+        yield
+    finally:
+        logger.removeHandler(keeper)
+        logger.disabled = was

@@ -797,6 +797,7 @@ async def test_an_answer_that_cannot_cross_is_a_failure(kit: Kit) -> None:
     assert "count" in str(misfit)
     assert isinstance(large, PayloadTooLargeError), repr(large)
     assert [result.state.message for result in results] == list(kinds)
+    await _look_at_size_of_calls(kit)
     async with kit.runtime(step) as runtime:
         for kind, field in (("unknown", "items[0]"), ("misfit", "count")):
             result = await runtime.execute(step, TestState(message=kind))
@@ -804,6 +805,27 @@ async def test_an_answer_that_cannot_cross_is_a_failure(kit: Kit) -> None:
             assert field in str(result.error)
             assert result.error.failed_processor == "answering"
             assert (result.metadata.completed_steps, result.state.count) == (1, 1)
+
+
+async def _look_at_size_of_calls(kit: Kit) -> None:
+    """What is called with is bounded as what is asked for."""
+    refusals: list[Exception] = []
+
+    async def call_with_much(state: TestState, ctx: Context) -> TestState:
+        try:
+            (await ctx.call("shorten", state.evolve(message="x" * 5_000))).unwrap()
+        except PayloadTooLargeError as error:
+            refusals.append(error)
+        return state
+
+    async def answer_shortly(state: TestState, _ctx: Context) -> TestState:
+        return state.evolve(message="")
+
+    calling, shorten = make("calling", call_with_much), make("shorten", answer_shortly)
+    config = RuntimeConfig(max_payload_bytes=4_000)
+    async with kit.runtime(calling, shorten, config=config) as runtime:
+        assert (await runtime.execute(calling, TestState())).success
+    assert len(refusals) == 1, "a call may be of any size"
 
 
 @rule("ERR-026")

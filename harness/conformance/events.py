@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import cast
@@ -35,7 +36,7 @@ from harness.conformance._processors import (
     make,
     within,
 )
-from harness.conformance._watching import count_events, events_of, grammar_errors
+from harness.conformance._watching import count_events, events_of, grammar_errors, recorded
 from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
@@ -152,6 +153,10 @@ async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
             told_before = len(events.events("metrics:collected"))
             # The next one may have been counted while the work was done; the one after was not.
             last = await events.wait_for_event("metrics:collected", count=told_before + 2)
+            await runtime.stop()
+            told_before = len(events.events("metrics:collected"))
+            await runtime.start()
+            await events.wait_for_event("metrics:collected", count=told_before + 2)
     assert took >= interval - CLOCK_GRAIN
     assert last.data["completed"] == 3
     assert last.data["registered_processors"] == 1
@@ -236,14 +241,19 @@ async def test_handler_that_raises_hurts_nobody(kit: Kit) -> None:
     def fail(event: Event) -> None:
         raise ValueError(f"no use for {event.type}")
 
+    records: list[logging.LogRecord] = []
     async with kit.runtime(increment) as runtime:
         runtime.on("*", fail)
-        with TestEventCollector(runtime) as events:
+        with recorded(records), TestEventCollector(runtime) as events:
             runtime.on("*", fail)
             results = [await runtime.execute(increment, TestState()) for _ in range(2)]
             for result in results:
                 assert events_of(events, result.metadata.execution_id) == SUCCEEDED
     assert all(result.success for result in results)
+    told = [f"{record.getMessage()} {record.exc_info}" for record in records]
+    assert any("no use for processor:completed" in one for one in told), (
+        "that a handler raised was not logged"
+    )
 
 
 @rule("EVT-010")

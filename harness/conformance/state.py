@@ -84,6 +84,20 @@ class Everything(AppState, frozen=True, kw_only=True):
     part: Part
 
 
+class Cart:
+    """Has a class of states whose bare name another one has, too."""
+
+    class Line(AppState):
+        sku: str = ""
+
+
+class Invoice:
+    """See ``Cart``."""
+
+    class Line(AppState):
+        amount: float = 0.0
+
+
 class Total(AppState, frozen=True, kw_only=True):
     """A part of ``TestState``, for who wants to know no more."""
 
@@ -680,3 +694,8 @@ async def test_state_is_read_as_the_class_that_is_asked_for(kit: Kit) -> None:
         assert other is not None
         assert type(other.state) is Total
         assert await runtime.state.get("nobody", Total) is None
+        for line in (Cart.Line(sku="chair"), Invoice.Line(amount=49.0)):
+            await runtime.state.set("c", line)
+            found = await runtime.state.get("c")
+            assert found is not None
+            assert type(found.state) is type(line), "two classes with one bare name are mixed up"

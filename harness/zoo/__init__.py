@@ -55,6 +55,8 @@ MODULES = tuple(
         "promised",
         "promised_too",
         "unseen_fourth",
+        "unseen_fifth",
+        "unseen_sixth",
     )
 )
 """The modules of mutants, in the order of every report."""

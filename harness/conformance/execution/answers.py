@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import cast
 
 import pytest
@@ -34,6 +32,7 @@ from harness.conformance._processors import (
     make,
     within,
 )
+from harness.conformance._watching import recorded
 from harness.conformance.execution._shared import ONE_SLOT
 from harness.kit import Kit
 from harness.rules import rule
@@ -181,24 +180,6 @@ async def test_each_of_many_callers_gets_its_own_result(kit: Kit) -> None:
 LOGGED = ("processor_name", "execution_id", "session_id", "attempt")
 
 
-@contextmanager
-def _recording(records: list[logging.LogRecord]) -> Iterator[None]:
-    """Keep what processors log; nobody else need hear of it."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        records.append(record)
-        return False
-
-    logger = logging.getLogger("am2z.processor")
-    was, logger.disabled = logger.disabled, False
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)
-        logger.disabled = was
-
-
 @rule("EXE-029")
 async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
     contexts: list[Context] = []
@@ -212,7 +193,7 @@ async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
         return state
 
     noting = make("noting", note, retry=RetryPolicy(max_attempts=2, backoff=0))
-    with _recording(records):
+    with recorded(records, "am2z.processor"):
         async with kit.runtime(noting) as runtime:
             result = await runtime.execute(noting, TestState(count=0), "session")
             await runtime.execute(noting, TestState(count=1), "session")

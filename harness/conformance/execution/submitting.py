@@ -123,6 +123,17 @@ async def test_delayed_work_begins_when_it_is_due_and_not_before(kit: Kit) -> No
         await handle.result()
     assert_waited(kit, [starts[0] - began], [0.05])
     await _look_at_the_order(kit)
+    await _look_at_many(kit)
+
+
+async def _look_at_many(kit: Kit) -> None:
+    """However many are due at one moment, each of them runs."""
+    async with kit.runtime(increment) as runtime:
+        moment = time.time() + 0.02
+        handles = [await runtime.submit(increment, TestState(), at=moment) for _ in range(250)]
+        with within(kit, "the end of all that was due at one moment"):
+            results = [await handle.result() for handle in handles]
+    assert all(result.success for result in results)
 
 
 async def _look_at_the_order(kit: Kit) -> None:
