@@ -258,10 +258,9 @@ class Dispatch:
         What runs here and waits for its own calls is no caller: it is given back with its calls,
         and an answer would make it fail instead.
         """
-        left = [pending for pending in self._inbox.waiting if not pending.is_child]
         try:
             with trio.move_on_at(self._node.until(LOOK_UP)):
-                for pending in left:
+                for pending in self._callers():
                     if pending.is_transient:
                         pending.if_cancelled = runtime_stopped(pending.processor_name)
                         if await self._node.protocol.cancel(pending.execution_id) is _FINISHED:
@@ -270,9 +269,11 @@ class Dispatch:
         except RECOVERABLE as error:
             _log.warning("waiting callers could not be looked up: %s", error)
         finally:  # also when the whole farewell is over: nobody is left without an answer
-            for pending in self._inbox.waiting:
-                if not pending.is_child:
-                    self._answer(pending)
+            for pending in self._callers():
+                self._answer(pending)
+
+    def _callers(self) -> list[Pending]:
+        return [pending for pending in self._inbox.waiting if not pending.is_child]
 
     def _answer(self, pending: Pending) -> None:
         stays = not pending.is_transient

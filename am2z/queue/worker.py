@@ -151,7 +151,7 @@ class Worker:
         try:
             claims = await self._exchange(ended, wants, room)
         except RECOVERABLE as error:
-            self._may_find_work = self._may_find_work or bool(wants)
+            self._may_find_work |= bool(wants)
             _log.warning("work could not be claimed or reported: %s", error)
             if not will_pass(error):
                 self._count_refusals(ended, error)
