@@ -30,24 +30,6 @@ __all__: list[str] = []
 # --- events
 
 
-@mutant("leaving-handler-hides-the-event", rule="EVT-024")
-@contextmanager
-def leaving_handler_hides_the_event() -> Iterator[None]:
-    """A handler that leaves while it is called hides the event from the next one."""
-
-    def publish(self: EventBus, event: Event) -> None:
-        for pattern, handlers in list(self._handlers.items()):
-            if fnmatchcase(event.type, pattern):
-                for handler in handlers:
-                    handler(event)
-        for subscription in self._subscriptions:
-            if subscription.matches(event.type):
-                subscription.put(event)
-
-    with patch(EventBus, "publish", publish):
-        yield
-
-
 @mutant("late-handler-gets-old-events", rule="EVT-006")
 @contextmanager
 def late_handler_gets_old_events() -> Iterator[None]:
@@ -275,14 +257,6 @@ def one_limit_for_all_queues() -> Iterator[None]:
     """max_queue_size is for what waits in all queues together."""
     right = "(waiting := self.waiting[request.name])"
     with edit(Engine, "begin", right, "(waiting := sum(self.waiting.values()))"):
-        yield
-
-
-@mutant("calls-count-against-the-queue", rule="RES-031")
-@contextmanager
-def calls_count_against_the_queue() -> Iterator[None]:
-    """A nested call is refused where its queue is full."""
-    with edit(Engine, "begin", "if depth == 0 and (waiting", "if (waiting"):
         yield
 
 

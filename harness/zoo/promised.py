@@ -24,7 +24,6 @@ from am2z.executor import Outcome
 from am2z.local.dead import LocalDeadLetters
 from am2z.local.engine import Engine
 from am2z.local.execution import Execution
-from am2z.policy import RetryPolicy
 from am2z.processor import Processor
 from am2z.result import ProcessorResult
 from am2z.state import AppState
@@ -33,16 +32,6 @@ from harness.zoo.mutant import mutant, patch
 
 LAST = "is_last = outcome.error is None or step.retry is None or number >= step.retry.max_attempts"
 """What is left of a policy where its hooks, or the error, are asked nothing."""
-
-
-@mutant("should-retry-beats-retryable", rule="ERR-014")
-@contextmanager
-def should_retry_beats_retryable() -> Iterator[None]:
-    """Where there is a should_retry, nobody asks whether the error is retryable."""
-    right = "if not error.retryable:"
-    wrong = "if not error.retryable and self.should_retry is None:"
-    with edit(RetryPolicy, "next_delay", right, wrong):
-        yield
 
 
 @mutant("steps-retry-what-is-final", rule="ERR-014")
@@ -115,16 +104,6 @@ def retry_takes_other_letters_along() -> Iterator[None]:
     right = "self._letters.pop(execution_id, None)"
     wrong = "self._letters.clear()"
     with edit(LocalDeadLetters, "retry", right, wrong):
-        yield
-
-
-@mutant("at-forgets-its-zone", rule="EXE-043")
-@contextmanager
-def at_forgets_its_zone() -> Iterator[None]:
-    """The time zone of a datetime must be there, and is not looked at."""
-    right = "at = at.timestamp()"
-    wrong = "at = at.replace(tzinfo=None).timestamp()"
-    with edit(am2z.admission, "_when", right, wrong):
         yield
 
 

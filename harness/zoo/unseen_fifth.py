@@ -39,9 +39,9 @@ def agreeing_branches_conflict() -> Iterator[None]:
         yield
 
 
-@mutant("should-retry-has-the-last-word", rule="ERR-014")
+@mutant("should-retry-beats-retryable", rule="ERR-014")
 @contextmanager
-def should_retry_has_the_last_word() -> Iterator[None]:
+def should_retry_beats_retryable() -> Iterator[None]:
     """Where there is a should_retry, nobody asks whether the error is retryable.
 
     contract.md, Processors: "An error that is not retryable is not retried." ``RetryPolicy``: "An
@@ -93,7 +93,7 @@ def handler_that_leaves_hides_the_next() -> Iterator[None]:
             for handler in handlers:
                 try:
                     handler(event)
-                except Exception:
+                except Exception:  # as it is: one thing alone is to be wrong
                     _log.exception("the handler %r of %r raised", handler, event.type)
         for subscription in self._subscriptions:
             if subscription.matches(event.type):
