@@ -92,6 +92,26 @@ class Meeting:
         raise ProcessorExecutionError(f"{self._missing} of those to meet never ran at this time")
 
 
+class Headcount:
+    """Counts the runs that are in it at once; each stays until ``size`` were there together."""
+
+    def __init__(self, size: int, patience: float) -> None:
+        self.most = 0
+        self._now = 0
+        self._meeting = Meeting(size, patience)
+
+    async def visit(self) -> None:
+        """Come, meet the others and go; see ``Meeting.join``."""
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            await self._meeting.join()
+            for _ in range(3):  # one that comes too early is seen
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._now -= 1
+
+
 def flaky(
     name: str,
     errors: Sequence[Exception],

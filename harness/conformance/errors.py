@@ -29,6 +29,7 @@ from am2z import (
     Processor,
     ProcessorExecutionError,
     ProcessorNotFoundError,
+    ProcessorResult,
     ResourceError,
     ResourceLimits,
     RetryPolicy,
@@ -391,15 +392,15 @@ async def test_should_retry_decides(kit: Kit) -> None:
 
     runs: list[int] = []
     choosy = RetryPolicy(max_attempts=9, backoff=0, should_retry=while_away)
-    errors = [NetworkError("away"), NetworkError("away"), NetworkError("closed no desks")]
+    errors = [NetworkError("away"), NetworkError("away"), NetworkError("closed for good")]
     picky = flaky("picky", errors, retry=choosy)
     eager = RetryPolicy(max_attempts=2, backoff=0, should_retry=always)
     stubborn = flaky("stubborn", [NetworkError("away")] * 9, retry=eager, runs=runs)
     async with kit.runtime(picky, stubborn) as runtime:
         result = await runtime.execute(picky, TestState())
         await runtime.execute(stubborn, TestState())
-    assert "closed no desks" in str(result.error)
-    assert asked == [("away", 1), ("away", 2), ("closed no desks", 3)]
+    assert "closed for good" in str(result.error)
+    assert asked == [("away", 1), ("away", 2), ("closed for good", 3)]
     assert runs == [1, 2], "should_retry went beyond max_attempts"
 
 
@@ -636,17 +637,19 @@ async def test_waiting_for_the_next_attempt_holds_no_slot(kit: Kit) -> None:
 
 async def _end_in_the_back_off(kit: Kit, runtime: Runtime) -> None:
     """It has run: so its end there is told as that of every execution that has."""
+
+    async def end(session_id: str | None) -> ProcessorResult[TestState]:
+        handle = await runtime.submit("failing", TestState(), session_id)
+        await wait_for_condition(
+            lambda: "processor:retrying" in events_of(events, handle.execution_id),
+            kit.timeout,
+            message="the first attempt to fail",
+        )
+        await (runtime.stop_session("stopped") if session_id == "stopped" else handle.cancel())
+        return await handle.result()
+
     with TestEventCollector(runtime) as events:
-        ended = []
-        for session_id in (None, "cancelled", "stopped"):
-            handle = await runtime.submit("failing", TestState(), session_id)
-            await wait_for_condition(
-                lambda: "processor:retrying" in events_of(events, handle.execution_id),  # noqa: B023
-                kit.timeout,
-                message="the first attempt to fail",
-            )
-            await (runtime.stop_session("stopped") if session_id == "stopped" else handle.cancel())
-            ended.append(await handle.result())
+        ended = [await end(session_id) for session_id in (None, "cancelled", "stopped")]
         told = [events_of(events, one.metadata.execution_id) for one in ended]
     began = ["processor:active", "processor:retrying"]
     assert told == [[*began, "processor:failed", "queue:failed"]] * 3, told

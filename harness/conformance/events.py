@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import cast
 
 import pytest
@@ -589,6 +590,10 @@ async def test_handle_answers_the_last_percent_that_was_reported(kit: Kit) -> No
     assert (waiting, half, ended) == (0, 50, 75.5)
 
 
+def _comes_up(calls: list[str], name: str, times: int) -> bool:
+    return calls.count(name) == times
+
+
 @rule("EVT-024")
 async def test_handlers_may_come_and_go_while_an_event_is_told(kit: Kit) -> None:
     calls: list[str] = []
@@ -610,7 +615,7 @@ async def test_handlers_may_come_and_go_while_an_event_is_told(kit: Kit) -> None
         runtime.emit("order:told")
         for name in ("before", "after", "elsewhere"):
             await wait_for_condition(
-                lambda name=name: calls.count(name) == number,  # type: ignore[misc]
+                partial(_comes_up, calls, name, number),
                 message=f"call {number} of the handler {name!r}",
             )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-import trio
 
 from am2z import (
     Capability,
@@ -21,7 +20,7 @@ from am2z import (
     create_processor,
     processor,
 )
-from harness.conformance._processors import Gate, Meeting, increment, make, within
+from harness.conformance._processors import Gate, Headcount, increment, make, within
 from harness.kit import Kit
 from harness.processors import create_counter_processor, create_error_processor
 from harness.rules import rule
@@ -69,22 +68,13 @@ async def test_the_last_registration_of_a_name_is_the_one_that_runs(kit: Kit) ->
 async def _replace_settings(kit: Kit) -> None:
     """Each setting that a new registration changes holds from then on, also where it is alone."""
     runs: list[int] = []
-    at_once = most = 0
 
     async def fail(_state: TestState, ctx: Context) -> TestState:
         runs.append(ctx.metadata.attempt)
         raise NetworkError("gone")
 
     async def count_in(state: TestState, _ctx: Context) -> TestState:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        try:
-            await meeting.join()
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
-        finally:
-            at_once -= 1
+        await inside.visit()
         return state
 
     forever = Gate("forever", timeout=0.02)
@@ -97,10 +87,11 @@ async def _replace_settings(kit: Kit) -> None:
             return new
 
         for limit in (1, 3, 2, None):
-            most, meeting = 0, Meeting(limit or 4, kit.timeout)
+            inside = Headcount(limit or 4, kit.timeout)
             options = QueueOptions(concurrency=limit)
             limited = await replace(make("limited", count_in), queue=options)
             results = await runtime.execute_many(limited, [TestState()] * 8)
+            most = inside.most
             assert all(result.success for result in results), f"{most} at once, {limit} may"
             assert limit is None or most == limit, f"{most} ran at once where {limit} may"
         for attempts in (1, 3, 2):

@@ -551,7 +551,7 @@ async def test_committed_state_expires_when_nobody_touches_it(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         await runtime.state.set("a", TestState(), ttl)
         await runtime.execute(increment, TestState(count=1), "a")
-        await trio.sleep(1.5 * ttl)
+        await trio.sleep(1.5 * ttl)  # nothing tells that a state stays
         assert not await gone(), "the time of an earlier state ended what was committed"
         assert (await committed(runtime, "a")).state.count == 2
 

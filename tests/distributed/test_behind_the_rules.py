@@ -1,3 +1,3 @@
 """The rules behind all others: whether all that is told agrees, on the runtimes of this folder."""
 
-from harness.conformance.behind import *  # noqa: F403
+from harness.conformance.behind import *  # noqa: F403 - they are the tests

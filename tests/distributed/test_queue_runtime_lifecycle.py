@@ -1,3 +1,3 @@
 """The rules of the group `lifecycle`, on the runtimes of this folder."""
 
-from harness.conformance.lifecycle import *  # noqa: F403
+from harness.conformance.lifecycle import *  # noqa: F403 - they are the tests

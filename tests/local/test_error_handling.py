@@ -1,3 +1,3 @@
 """The rules of the group `errors`, on the runtimes of this folder."""
 
-from harness.conformance.errors import *  # noqa: F403
+from harness.conformance.errors import *  # noqa: F403 - they are the tests

@@ -21,6 +21,7 @@ from am2z import (
 from harness.collector import TestEventCollector
 from harness.conformance._processors import (
     Gate,
+    Headcount,
     Meeting,
     flaky,
     increment,
@@ -99,21 +100,10 @@ async def test_work_of_a_session_starts_in_the_order_of_submission(kit: Kit) -> 
 
 @rule("EXE-014")
 async def test_the_concurrency_of_a_processor_is_a_limit_that_can_be_reached(kit: Kit) -> None:
-    at_once, most = 0, 0
-    meeting = Meeting(2, kit.timeout)
-
     async def count_in(state: TestState, _ctx: Context) -> TestState:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        try:
-            await meeting.join()
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
-            if state.count % 3 == 0:
-                raise ValidationError("count", "is refused")
-        finally:
-            at_once -= 1
+        await inside.visit()
+        if state.count % 3 == 0:
+            raise ValidationError("count", "is refused")
         return state
 
     two = QueueOptions(concurrency=2)
@@ -121,15 +111,15 @@ async def test_the_concurrency_of_a_processor_is_a_limit_that_can_be_reached(kit
     whole: Processor[TestState] = chain("whole", [make("inner", count_in)], queue=two)
     async with kit.runtime(limited, whole) as runtime:
         for one in (whole, limited):
-            meeting, most = Meeting(2, kit.timeout), 0
+            inside = Headcount(2, kit.timeout)
             results = await runtime.execute_many(one, [TestState(count=n) for n in range(12)])
-            assert most == 2, f"{most} of {one.name!r} ran at once where 2 may"
+            assert inside.most == 2, f"{inside.most} of {one.name!r} ran at once where 2 may"
     assert sum(result.success for result in results) == 8
-    most, meeting = 0, Meeting(3, kit.timeout)
+    inside = Headcount(3, kit.timeout)
     other = make("other", count_in, queue=QueueOptions(concurrency=2))
     async with kit.runtime(limited, other, config=RuntimeConfig(concurrency=3)) as runtime:
         await runtime.execute_many([(one, TestState(count=1)) for one in (limited, other) * 4])
-    assert most == 3, f"{most} ran at once in a runtime of 3"
+    assert inside.most == 3, f"{inside.most} ran at once in a runtime of 3"
 
 
 @rule("EXE-015")
