@@ -70,7 +70,9 @@ class Request(msgspec.Struct, Generic[StateT], eq=False):
     def given(self) -> StateT:
         """A copy of the state as it was given, each time another."""
         copy, self.copy = self.copy, None
-        return copy if copy is not None else decode_state(type(self.state), self.data)
+        if copy is None:
+            copy = in_session(decode_state(type(self.state), self.data), self.session_id)
+        return copy
 
 
 class Admission:
@@ -116,10 +118,11 @@ class Admission:
         is_chosen, is_named = execution_id is not None, session_id is not None
         execution_id = new_id() if execution_id is None else check_execution_id(execution_id)
         session_id = execution_id if session_id is None else session_id
-        state = in_session(state, session_id)
-        data = encode_state(state, self._max_bytes)
-        copy = decode_state(type(state), data)  # unreadable: that is the caller's mistake too
-        return Request(name, state, data, execution_id, session_id, is_named, is_chosen, when, copy)
+        # What is sent names no session: who takes it knows in which one it runs.
+        data = encode_state(in_session(state, ""), self._max_bytes)
+        request = Request(name, state, data, execution_id, session_id, is_named, is_chosen, when)
+        request.copy = request.given()  # unreadable: that is the caller's mistake too
+        return request
 
     def admit_child(
         self, ctx: Context, name: str, state: StateT, *, is_named: bool

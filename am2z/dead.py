@@ -9,7 +9,7 @@ import msgspec
 from am2z.codec import decode_named_state
 from am2z.errors import AM2ZError
 from am2z.ids import check_name
-from am2z.state import AppState
+from am2z.state import AppState, in_session
 
 __all__ = ["MAX_DEAD", "DeadLetter", "DeadLetters"]
 
@@ -34,7 +34,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     def state(self) -> AppState:
         """The input. Raises ``ValidationError`` where its class is not imported here."""
-        return decode_named_state(self.state_type, self.data)
+        state = decode_named_state(self.state_type, self.data)
+        return in_session(state, self.session_id or self.execution_id)
 
 
 _Letters = list[DeadLetter]  # the class below has a method of that name

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class StateMetadata(msgspec.Struct, frozen=True, kw_only=True):
+class StateMetadata(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Where a state comes from and how often it changed.
 
     ``version`` grows with each change of the value; ``created_at`` and ``last_updated`` are

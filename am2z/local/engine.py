@@ -97,10 +97,11 @@ class Engine:
         if request.is_named and self._sessions.is_stopped(request.session_id):
             return session_stopped(request.session_id)
         slot = Slot(self.slots, processor)
+        waiting = self.waiting.get(request.name, 0)
         try:
             self._resources.check_process()
             # Those who were let in a moment ago and have not begun take the free slots first.
-            if depth == 0 and (waiting := self.waiting[request.name]):
+            if depth == 0 and waiting:
                 queued = waiting - max(self.slots.room(processor), 0)
                 if queued >= 0:
                     self._resources.check_queue(request.name, queued)
@@ -113,7 +114,7 @@ class Engine:
                 self.publish(EventType.SESSION_CREATED, "", request.session_id, "", {})
         execution = Execution(request, processor, slot, session, depth, deadline)
         self.executions[request.execution_id] = execution
-        self._resources.update_queue_size(request.name, self.waiting[request.name])  # known now
+        self._resources.update_queue_size(request.name, waiting)  # known now
         if session is not None:
             session.live.add(execution)
         return execution

@@ -20,15 +20,21 @@ from am2z.local.runtime import LocalRuntime
 from am2z.queue.inbox import Inbox
 from am2z.result import ProcessorResult, Success
 from am2z.slots import Slot
+from am2z.state import in_session
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch, script
+
+
+def _shared(request: Request[Any]) -> Any:
+    """The state with the very lists that its caller gave."""
+    return in_session(request.state, request.session_id)
 
 
 @mutant("deep-state-shared-by-reference", rule="EXE-016")
 @contextmanager
 def deep_state_shared_by_reference() -> Iterator[None]:
     """A processor gets the very lists that its caller gave."""
-    with patch(Request, "given", lambda self: self.state):
+    with patch(Request, "given", _shared):
         yield
 
 
@@ -71,7 +77,7 @@ def calls_share_state() -> Iterator[None]:
     given = Request.given
 
     def share(self: Request[Any]) -> Any:
-        return self.state if "/" in self.execution_id else given(self)
+        return _shared(self) if "/" in self.execution_id else given(self)
 
     with patch(Request, "given", share):
         yield

@@ -255,8 +255,8 @@ def given_class_only_as_stored() -> Iterator[None]:
 @contextmanager
 def one_limit_for_all_queues() -> Iterator[None]:
     """max_queue_size is for what waits in all queues together."""
-    right = "(waiting := self.waiting[request.name])"
-    with edit(Engine, "begin", right, "(waiting := sum(self.waiting.values()))"):
+    right = "waiting = self.waiting.get(request.name, 0)"
+    with edit(Engine, "begin", right, "waiting = sum(self.waiting.values())"):
         yield
 
 

@@ -160,9 +160,9 @@ def any_class_of_state_is_taken() -> Iterator[None]:
         yield
 
 
-@mutant("retried-letter-in-the-session-of-the-old-one", rule="ERR-028", base="queue")
+@mutant("state-names-no-session", rule="SES-001", base="queue")
 @contextmanager
-def retried_letter_in_the_session_of_the_old_one() -> Iterator[None]:
-    """A dead letter that had no session runs again in the one that its old execution was."""
+def state_names_no_session() -> Iterator[None]:
+    """A processor gets the state as it was sent, which names no session."""
     with edit(Run, "_run", "in_session(state, ctx.session_id)", "state"):
         yield

@@ -73,7 +73,7 @@ def full_queue_refuses_nested_calls() -> Iterator[None]:
     docs/concepts.md, Resources: "Nested calls do not count against ``max_queue_size``: a queue that
     is full of parents must still take their children."
     """
-    with edit(Engine, "begin", "if depth == 0 and (waiting :=", "if (waiting :="):
+    with edit(Engine, "begin", "if depth == 0 and waiting:", "if waiting:"):
         yield
 
 
