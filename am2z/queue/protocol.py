@@ -193,21 +193,53 @@ class Protocol(Upkeep):
         ``wants`` names the processors in order of preference, each with the most to take of it. Ask
         for no more than is started at once. The reports may be sent again, the claim must not.
         """
+        args = self._claim_args(runtime_id, wants, total, lease)
+        for report in reports:
+            args += report.args()
+        return _claims(await self._run("claim", *args), len(reports))
+
+    async def claim_when_woken(
+        self,
+        runtime_id: str,
+        wants: Sequence[tuple[str, int]],
+        *,
+        total: int,
+        lease: float,
+        patience: float,
+    ) -> tuple[Claims, Exception | None]:
+        """Wait for news of work, ``patience`` seconds at the longest, and then claim.
+
+        The claim is on the server already when the news come: that saves asking for it then. When
+        the wait is cancelled it claims at once; see ``RedisClient.block_then_run``. So ask for no
+        more than there is room for until then.
+
+        Also answers why it could not wait, if so.
+        """
+        tokens = [self.keys.wake(processor) for processor, _ in wants]
+        blocked, reply = await self._client.block_then_run(
+            "BLPOP",
+            *tokens,
+            patience,
+            timeout=patience,
+            script=self._scripts["claim"],
+            keys=self._prefix,
+            script_args=self._claim_args(runtime_id, wants, total, lease),
+        )
+        return _claims(reply, 0), blocked if isinstance(blocked, Exception) else None
+
+    def _claim_args(
+        self, runtime_id: str, wants: Sequence[tuple[str, int]], total: int, lease: float
+    ) -> list[Arg]:
         args: list[Arg] = [
             encode(runtime_id),
             ms(lease),
             self._result_ttl,
             min(total, MOST_AT_ONCE),
+            len(wants),
         ]
-        args.append(len(wants))
         for processor, most in wants:
             args += (encode(processor), most)
-        for report in reports:
-            args += report.args()
-        reply = as_list(await self._run("claim", *args), at_least=2)
-        return Claims(
-            readable(reply[2:], _claimed), seconds(reply[1]), _all_acked(reply[0], len(reports))
-        )
+        return args
 
     async def heartbeat(self, held: Iterable[tuple[str, int]], lease: float) -> list[str]:
         """Renew the leases of what is held, as ``(id, fence)``; gives the ids that are lost."""
@@ -314,6 +346,11 @@ def _enqueued(item: object) -> Enqueued:
     if answer is EnqueueAnswer.FINISHED:
         return Enqueued(answer, finished=parse_finished(as_list(reply, at_least=2)[1]))
     return Enqueued(answer)
+
+
+def _claims(reply: object, reports: int) -> Claims:
+    acked, next_due, *items = as_list(reply, at_least=2)
+    return Claims(readable(items, _claimed), seconds(next_due), _all_acked(acked, reports))
 
 
 def _all_acked(reply: object, expected: int) -> list[Acked]:

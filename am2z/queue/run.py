@@ -54,6 +54,7 @@ class Run:
         slot: Slot,
         nursery: trio.Nursery,
         on_call: Callable[[Slot], None],
+        before_return: Callable[[], Awaitable[None]],
     ) -> None:
         self.emitter = emitter
         self.claimed = claimed
@@ -71,6 +72,7 @@ class Run:
         self._nursery = nursery
         self._outbox: Outbox | None = None
         self._on_call = on_call
+        self._before_return = before_return
         self._is_lost = False
         self._progress = 0.0
 
@@ -192,6 +194,7 @@ class Run:
 
     async def _return(self) -> None:
         with trio.CancelScope(shield=True, deadline=self._node.until(GIVE_BACK)):
+            await self._before_return()
             try:
                 await self._node.protocol.nack(
                     self.claimed.id, self.claimed.fence, retry=False, event_data=pack_event({})

@@ -35,6 +35,16 @@ class ScriptRunner(typing.Protocol):
     ) -> Any:
         """Run ``script``; only an idempotent one may be sent again when its reply was lost."""
 
+    async def block_then_run(
+        self,
+        *args: bytes | str | float,
+        timeout: float,
+        script: Script,
+        keys: Sequence[Any] = (),
+        script_args: Sequence[Any] = (),
+    ) -> tuple[Any, Any]:
+        """Run a command that blocks, and ``script`` in the moment in which it ends."""
+
 
 class Reclaimed(NamedTuple):
     """How many executions a reclaim put back, and how many it ended as poison."""

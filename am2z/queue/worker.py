@@ -20,7 +20,6 @@ from am2z.processor import Processor
 from am2z.queue.bell import Bell
 from am2z.queue.client import ConnectionLostError
 from am2z.queue.dispatch import Dispatch
-from am2z.queue.keys import encode
 from am2z.queue.leases import Leases
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, will_pass
 from am2z.queue.run import REFUSALS, Run
@@ -71,6 +70,8 @@ class Worker:
         self._rotation = 0
         self._is_leaving = False
         self._may_find_work = True
+        self._is_claiming = False
+        self._claims_when_woken = False
         self._to_do = Bell()
         self._out_of_work = Bell()
         self._idle_for = IDLE
@@ -96,7 +97,7 @@ class Worker:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._leave_with_us)
-                nursery.start_soon(self._wait_for_work)
+                nursery.start_soon(self._wait_for_work, nursery)
                 self._to_do.ring()
                 while True:
                     await self._to_do.wait()
@@ -122,7 +123,7 @@ class Worker:
 
     async def drained(self) -> None:
         """Return when nothing is held any more."""
-        while self._runs or self._turn_scope is not None:
+        while self._runs or self._turn_scope is not None or self._claims_when_woken:
             await self._changed.park()
 
     def give_back(self) -> None:
@@ -131,6 +132,13 @@ class Worker:
         self._is_leaving = True
         for run in list(self._runs.values()):
             run.give_back()
+        if self._idle_scope is not None:
+            self._idle_scope.cancel()
+
+    async def _claims_no_more(self) -> None:
+        """Return when no claim waits on the server: it would take what is given back."""
+        while self._claims_when_woken:
+            await self._changed.park()
 
     # --- turns
 
@@ -138,7 +146,7 @@ class Worker:
         """Report what has ended and claim what there is room for; whether there was either."""
         # Each shard may take its part of what is free: the slots are shared by all of them.
         room = min(ceil(self._slots.free / self._shards), self._most_at_once)
-        if not self._may_find_work:
+        if not self._may_find_work or self._claims_when_woken:
             room = 0
         ended = self._next_ended()
         # What was refused once is reported by itself, so that nothing else suffers for it.
@@ -148,6 +156,7 @@ class Worker:
         if wants:
             # Before we ask: news of work that comes meanwhile is not known to what we ask.
             self._may_find_work = False
+            self._is_claiming = True
         try:
             claims = await self._exchange(ended, wants, room)
         except RECOVERABLE as error:
@@ -157,17 +166,24 @@ class Worker:
                 self._count_refusals(ended, error)
             await trio.sleep(RETRY_PAUSE)
             return True
+        finally:
+            self._is_claiming = False
         for run, _ in zip(ended, claims.acked, strict=True):
             self._ended.popleft()
             self._forget(run)
+        if wants:
+            self._begin_all(claims, room, nursery)
+        return True
+
+    def _begin_all(self, claims: Claims, room: int, nursery: trio.Nursery) -> None:
+        """Begin what was claimed where there was so much room; what comes next depends on it."""
         for claimed in claims.items:
             self._begin(claimed, nursery)
-        if wants and len(claims.items) >= room:
+        if len(claims.items) >= room:
             self._may_find_work = True
-        elif wants and not self._may_find_work:
+        elif not self._may_find_work:
             self._idle_for = IDLE if claims.next_due is None else min(IDLE, claims.next_due)
             self._out_of_work.ring()
-        return True
 
     async def _exchange(
         self, ended: Sequence[Run], wants: Sequence[tuple[str, int]], room: int
@@ -252,28 +268,67 @@ class Worker:
             return []
         return [one.name for one in self._registry.all() if not self._slots.is_full(one)]
 
-    async def _wait_for_work(self) -> None:
+    async def _wait_for_work(self, nursery: trio.Nursery) -> None:
         """Whenever a claim found too little: block until somebody says that there is work."""
         while True:
             await self._out_of_work.wait()
+            if self._is_claiming:
+                continue  # it rings again if it finds too little
             names = [] if self._may_find_work else self._awaited()
             if not names:
                 self._may_find_work = True  # whoever changes that rings
                 continue
-            prefix = self._node.key("wake:")
-            keys = [prefix + encode(name) for name in names]
             # Redis ends waits in steps of 100 ms, too coarse for a short back-off: so do we.
             deadline = trio.current_time() + self._idle_for
+            has_claimed = False
             try:
                 with trio.CancelScope(deadline=deadline) as self._idle_scope:
-                    await self._node.client.block("BLPOP", *keys, IDLE, timeout=IDLE)
+                    if (room := self._room_for_long()) > 0:
+                        await self._claim_when_woken(room, nursery)
+                        has_claimed = True
+                    else:
+                        await self._hear_of_work(names)
             except RECOVERABLE as error:
                 _log.warning("news of work could not be read: %s", error)
                 await trio.sleep(RETRY_PAUSE)
             finally:
                 self._idle_scope = None
-            self._may_find_work = True
-            self._to_do.ring()
+            if not has_claimed:
+                self._may_find_work = True
+            if self._may_find_work:
+                self._to_do.ring()
+
+    def _room_for_long(self) -> int:
+        """How many more could begin at any time from now on, if nothing else is claimed.
+
+        Those who wait for their calls take their slots again. What other shards claim cannot be
+        known: with several there is no such room.
+        """
+        if self._shards > 1 or self._needed is not None:
+            return 0
+        lent = sum(run.slot.is_calling() for run in self._runs.values())
+        return min(self._slots.free - lent, self._most_at_once)
+
+    async def _claim_when_woken(self, room: int, nursery: trio.Nursery) -> None:
+        self._claims_when_woken = True
+        try:
+            claims, refused = await self._node.protocol.claim_when_woken(
+                self._node.runtime_id,
+                self._wants(),
+                total=room,
+                lease=self._node.config.lease,
+                patience=IDLE,
+            )
+        finally:
+            self._claims_when_woken = False
+            self._changed.unpark_all()
+        self._begin_all(claims, room, nursery)
+        if refused is not None:
+            raise refused
+
+    async def _hear_of_work(self, names: Sequence[str]) -> None:
+        keys = [self._node.protocol.keys.wake(name) for name in names]
+        await self._node.client.block("BLPOP", *keys, IDLE, timeout=IDLE)
 
     # --- runs
 
@@ -293,6 +348,7 @@ class Worker:
             slot,
             nursery,
             self._called,
+            self._claims_no_more,
         )
         self._runs[claimed.fence] = run
         # Its lease can have ended while we had it ourselves: that older run has lost it.

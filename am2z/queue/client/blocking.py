@@ -37,15 +37,18 @@ class BlockingPool:
         self._idle: list[Connection] = []
         link.on_reconnect.append(self._forget_idle)
 
-    async def run(self, data: bytes, timeout: float) -> Any:
+    async def run(self, data: bytes, timeout: float, replies: int = 1) -> Any:
         """Run a packed blocking command that the server ends by itself after ``timeout`` seconds.
+
+        With ``replies`` above one, other commands come after it in the same piece, which the server
+        runs as soon as that one has ended; their replies come together, as a list.
 
         Cancelled while it waits, it unblocks the connection and waits for the server's answer: an
         element that had been popped already is *returned*, and the cancellation strikes at the
         caller's next checkpoint; otherwise the cancellation goes on at once.
         """
         connection = await self._take()
-        waiter = Waiter()
+        waiter = Waiter(replies)
         connection.submit(data, waiter)
         try:
             with trio.move_on_after(timeout + MARGIN):
@@ -64,11 +67,12 @@ class BlockingPool:
             connection.drop(f"no reply within {timeout + MARGIN:g} s to a command that blocks")
             self._forget_idle()
         reply: Any = waiter.reply
-        detour = detour_of(reply)
+        last = reply[-1] if replies > 1 and isinstance(reply, list) else reply
+        detour = detour_of(last)
         if detour is not None and self._link.understands(detour):
-            self._link.divert(connection, detour, reply)
+            self._link.divert(connection, detour, last)
             reply = ConnectionLostError(
-                f"another server has to be asked: {describe(reply)}", maybe_sent=False
+                f"another server has to be asked: {describe(last)}", maybe_sent=False
             )
         self._give_back(connection)
         return reply

@@ -202,6 +202,44 @@ class RedisClient(AsyncCoreCommands):
             raise reply
         return reply
 
+    async def block_then_run(
+        self,
+        *args: bytes | str | float,
+        timeout: float,
+        script: Script,
+        keys: Sequence[Any] = (),
+        script_args: Sequence[Any] = (),
+    ) -> tuple[Any, Any]:
+        """Run a blocking command, and a script in the moment in which it ends; both raw replies.
+
+        They are sent in one piece: between the end of the wait and the script there is no way to
+        the client and back. That of the blocking command may be an exception object; the script
+        runs all the same.
+
+        Cancelling it ends the wait, and loses nothing that the script has done: its reply is
+        returned, and the cancellation strikes at the next checkpoint.
+
+        Raises what ``run_script`` raises.
+
+        Example::
+
+            popped, answer = await client.block_then_run(
+                "BLPOP", "news", 5, timeout=5, script=READ, keys=["board"]
+            )
+        """
+        tail = (len(keys), *keys, *script_args)
+        data = pack(args) + pack(("EVALSHA", script.sha, *tail))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        reply = await self._blocking.run(data, timeout, 2)
+        if isinstance(reply, Exception):
+            raise reply
+        blocked, answer = reply
+        if isinstance(answer, NoScriptError):
+            answer = await self.run_script(script, keys, script_args)
+        if isinstance(answer, Exception):
+            raise answer
+        return blocked, answer
+
     def leave(self, deadline: float) -> None:
         """Cancelled blocking commands shall be over by then, on trio's clock: the client leaves.
 

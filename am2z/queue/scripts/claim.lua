@@ -16,7 +16,7 @@
 local runtime, total, wants = ARGV[1], tonumber(ARGV[4]), 5 + 2 * tonumber(ARGV[5])
 local expiry = int(now_ms() + tonumber(ARGV[2]))
 local answer, leases = {{}, -1}, {'ZADD', P .. 'leases'}
-local keys, taken, looks = {}, 0, 1000  -- a script skips only so many ids that wait no longer
+local keys, idle, taken, looks = {}, {}, 0, 1000  -- a script skips only so many ids that wait no longer
 local fence
 
 if ARGV[wants + 1] then
@@ -100,10 +100,11 @@ for i = 6, wants, 2 do
   end
   -- No work: no tokens, or an idle worker would be woken for nothing. Work left: at least one token,
   -- because the worker that took the last one may have been for another processor, or died.
-  if empty or call('EXISTS', ready) == 0 then call('DEL', P .. 'wake:' .. proc)
+  if empty or call('EXISTS', ready) == 0 then idle[#idle + 1] = P .. 'wake:' .. proc
   elseif call('EXISTS', P .. 'wake:' .. proc) == 0 then wake(proc) end
   if taken >= total then break end
 end
+for i = 1, #idle, 1000 do call('DEL', unpack(idle, i, math.min(i + 999, #idle))) end
 if taken > 0 then
   call(unpack(leases))
   for n, payload in ipairs(call('MGET', unpack(keys))) do

@@ -16,6 +16,7 @@ from am2z import (
     RuntimeStoppedError,
     processor,
 )
+from am2z.queue.worker import Worker
 from harness.leaks import ProcessSnapshot, running_tasks
 
 from .apps import Work
@@ -242,6 +243,7 @@ async def test_leaving_by_an_exception_gives_work_back(make, eyes, in_nursery):
 @pytest.mark.parametrize("how", ["exception", "stop"])
 async def test_work_that_is_just_being_claimed_goes_back_or_is_done(make, eyes, monkeypatch, how):
     """sidekiq#1831: the answer to a claim must not get lost with the worker that asked."""
+    monkeypatch.setattr(Worker, "_room_for_long", lambda _: 0)  # it claims when it has the news
     claimed = trio.Event()
     async with make(one, role="client") as client:
         with suppress(KeyError):
@@ -271,6 +273,7 @@ async def test_work_that_is_just_being_claimed_goes_back_or_is_done(make, eyes, 
 
 
 async def test_work_that_was_claimed_while_its_worker_left_does_not_begin(make, monkeypatch):
+    monkeypatch.setattr(Worker, "_room_for_long", lambda _: 0)  # it claims when it has the news
     begun, claimed = [], trio.Event()
 
     @processor
@@ -298,6 +301,34 @@ async def test_work_that_was_claimed_while_its_worker_left_does_not_begin(make, 
                 raise KeyError
         assert begun == []
         await handle.cancel()
+
+
+@pytest.mark.parametrize("how", ["exception", "stop"])
+@pytest.mark.parametrize("steps", range(0, 40, 2))
+async def test_work_that_comes_while_its_worker_leaves_goes_back_or_is_done(make, eyes, steps, how):
+    """The claim waits on the server, and may get the work at any moment of the farewell."""
+    handles = []
+
+    async def submit():
+        handles.append(await client.submit(one, Work()))
+
+    async with make(one, role="client") as client:
+        async with trio.open_nursery() as nursery:
+            with suppress(KeyError):
+                async with make(one, role="worker", lease=60.0) as worker:
+                    await wait_until(lambda: worker._shards[0].worker._claims_when_woken)
+                    nursery.start_soon(submit)
+                    for _ in range(steps):
+                        await trio.lowlevel.checkpoint()
+                    if how == "exception":
+                        raise KeyError
+        [handle] = handles
+        status, deliveries = eyes.redis.hmget(eyes.key(f"j:{handle.execution_id}"), "t", "n")
+        if status is not None:
+            assert (status, deliveries or b"0") == (b"w", b"0")
+            await handle.cancel()
+        else:
+            assert (await handle.result()).success
 
 
 async def test_given_back_parent_finds_its_running_child(make, eyes):

@@ -260,3 +260,16 @@ async def test_news_of_work_that_comes_while_a_claim_is_answered_is_heard(
         go.set()
         with trio.fail_after(10):
             assert (await handle.result()).unwrap().count == 2
+
+
+async def test_claim_of_an_idle_worker_is_on_the_server_before_the_work(make, eyes, namespace):
+    def claims_that_wait():
+        blocked = [c for c in connections(eyes, namespace) if c["cmd"] == "blpop"]
+        return [c for c in blocked if int(c["qbuf"]) > 0]  # a command that comes after the wait
+
+    async with make(one, role="worker") as worker, make(role="client") as client:
+        for _ in range(3):
+            await wait_until(lambda: len(claims_that_wait()) == 1)
+            assert (await client.execute("one", Work(count=1))).unwrap().count == 2
+        worker.unregister("one")  # who has nothing to do claims nothing
+        await wait_until(lambda: not claims_that_wait())

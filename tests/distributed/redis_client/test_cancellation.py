@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+from redis.exceptions import ResponseError
+from trio.testing import wait_all_tasks_blocked
 
 from am2z.queue.client import RedisClient, Script, open_client
 
 pytestmark = pytest.mark.trio
 
 BUMP = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+TAKE = Script("return redis.call('LPOP', KEYS[1])")
 
 
 async def _pipeline(client: RedisClient, *, transaction: bool) -> object:
@@ -26,6 +29,16 @@ async def _forgotten_script(client: RedisClient) -> object:
     return await client.run_script(BUMP, ["n"], [1])
 
 
+async def wait_until_blocked(client: RedisClient) -> None:
+    """Return when a command blocks on the server."""
+    if client.is_fake:  # in this process, and without INFO
+        await wait_all_tasks_blocked()
+        return
+    with trio.fail_after(5):
+        while (await client.info("clients"))["blocked_clients"] == 0:
+            await trio.lowlevel.checkpoint()
+
+
 OPERATIONS: dict[str, Callable[[RedisClient], Awaitable[object]]] = {
     "call": lambda client: client.call("ECHO", "x"),
     "redis-py method": lambda client: client.hgetall("h"),
@@ -33,6 +46,9 @@ OPERATIONS: dict[str, Callable[[RedisClient], Awaitable[object]]] = {
     "pipeline": lambda client: _pipeline(client, transaction=False),
     "transaction": lambda client: _pipeline(client, transaction=True),
     "first blocking pop": lambda client: client.block("BLPOP", "none", 0.005, timeout=0.005),
+    "script behind a blocking pop": lambda client: client.block_then_run(
+        "BLPOP", "none", 0.005, timeout=0.005, script=BUMP, keys=["n"], script_args=[1]
+    ),
     "blocking move": lambda client: client.block(
         "BLMOVE", "full", "other", "LEFT", "RIGHT", 1, timeout=1
     ),
@@ -79,7 +95,23 @@ async def test_a_command_cancelled_before_it_starts_is_not_sent(url: str) -> Non
         assert await client.call("GET", "n") is None
 
 
-async def test_blocking_pops_lose_nothing_under_a_thousand_cancellations(url: str) -> None:
+async def _pop(client: RedisClient) -> bytes | None:
+    popped = await client.block("BLPOP", "l", 5, timeout=5)
+    assert popped is not None
+    element: bytes = popped[1]
+    return element
+
+
+async def _wait_and_take(client: RedisClient) -> bytes | None:
+    _, taken = await client.block_then_run("BLPOP", "news", 5, timeout=5, script=TAKE, keys=["l"])
+    element: bytes | None = taken
+    return element
+
+
+@pytest.mark.parametrize("receive", [_pop, _wait_and_take])
+async def test_blocking_pops_lose_nothing_under_a_thousand_cancellations(
+    url: str, receive: Callable[[RedisClient], Awaitable[bytes | None]]
+) -> None:
     """sidekiq/sidekiq#1831: lost between the pop and its owner."""
     rng = random.Random(7)
     cancellations = 0
@@ -93,6 +125,7 @@ async def test_blocking_pops_lose_nothing_under_a_thousand_cancellations(url: st
             while True:  # to the end: every cancellation has an element that it could lose
                 await producer.call("RPUSH", "l", pushed)
                 pushed += 1
+                await producer.call("LPUSH", "news", 1)
                 for _ in range(rng.randrange(40)):
                     await trio.lowlevel.checkpoint()
 
@@ -102,11 +135,10 @@ async def test_blocking_pops_lose_nothing_under_a_thousand_cancellations(url: st
                 with trio.CancelScope() as scope:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(cancel_soon, scope)
-                        popped = await client.block("BLPOP", "l", 5, timeout=5)
-                        assert popped is not None
-                        received.append(popped[1])
+                        if (element := await receive(client)) is not None:
+                            received.append(element)
                         nursery.cancel_scope.cancel()
-                cancellations += scope.cancelled_caught
+                cancellations += scope.cancel_called
 
         async def cancel_soon(scope: trio.CancelScope) -> None:
             for _ in range(rng.randrange(25)):
@@ -246,3 +278,70 @@ async def test_blocking_command_ends_by_itself_and_its_errors_are_raised(url: st
             with pytest.raises(Exception, match="WRONGTYPE"):
                 await client.block("BLPOP", "k", 1, timeout=1)
             assert await client.block("BLMOVE", "no", "x", "LEFT", "LEFT", 0.01, timeout=1) is None
+
+
+async def test_script_behind_a_wait_runs_in_the_moment_in_which_the_wait_ends(url: str) -> None:
+    async with open_client(url) as client, open_client(url) as other:
+        answers: list[object] = []
+
+        async def wait() -> None:
+            answers.append(
+                await client.block_then_run(
+                    "BLPOP", "news", 5, timeout=5, script=BUMP, keys=["n"], script_args=[1]
+                )
+            )
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await wait_until_blocked(other)
+            assert await other.call("GET", "n") is None
+            pipe = other.pipeline()  # nobody else is asked between the news and the script
+            await pipe.call("RPUSH", "news", "x").call("ECHO", "").execute()
+        assert answers == [([b"news", b"x"], 1)]
+        assert await client.call("GET", "n") == b"1"
+
+
+async def test_script_behind_a_wait_that_is_cancelled_runs_and_its_reply_is_returned(
+    url: str,
+) -> None:
+    async with open_client(url) as client, open_client(url) as other:
+        await client.run_script(BUMP, ["n"], [1])  # the server knows it from now on
+        answer: object = None
+        went_on = False
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def cancel() -> None:
+                    await wait_until_blocked(other)
+                    scope.cancel()
+
+                nursery.start_soon(cancel)
+                answer = await client.block_then_run(
+                    "BLPOP", "news", 5, timeout=5, script=BUMP, keys=["n"], script_args=[1]
+                )
+                await trio.lowlevel.checkpoint()
+                went_on = True
+        assert answer == (None, 2)
+        assert scope.cancelled_caught and not went_on
+
+
+async def test_script_behind_a_wait_that_the_server_refuses_runs_all_the_same(url: str) -> None:
+    async with open_client(url) as client:
+        await client.call("SET", "news", "no list")
+        refused, answer = await client.block_then_run(
+            "BLPOP", "news", 5, timeout=5, script=BUMP, keys=["n"], script_args=[1]
+        )
+        assert isinstance(refused, ResponseError)
+        assert answer == 1
+
+
+async def test_script_behind_a_wait_is_sent_whole_where_the_server_has_forgotten_it(
+    url: str,
+) -> None:
+    async with open_client(url) as client:
+        await client.script_flush()
+        await client.call("RPUSH", "news", "x")
+        popped, answer = await client.block_then_run(
+            "BLPOP", "news", 5, timeout=5, script=BUMP, keys=["n"], script_args=[1]
+        )
+        assert (popped, answer) == ([b"news", b"x"], 1)
