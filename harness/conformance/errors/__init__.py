@@ -1,0 +1,6 @@
+"""What goes wrong, who is told, and what is tried again."""
+
+from harness.conformance.errors.answers import *
+from harness.conformance.errors.compositions import *
+from harness.conformance.errors.kinds import *
+from harness.conformance.errors.retries import *
