@@ -143,6 +143,7 @@ class BaseStateManager(ABC):
             new = await answer if inspect.isawaitable(answer) else answer
             if not isinstance(new, AppState):
                 raise ValidationError("state", f"the update returned a {type(new).__name__}")
+            new = in_session(new, session_id)  # what is answered is what is stored
             try:
                 await self._set(
                     session_id,

@@ -20,7 +20,6 @@ from am2z import (
     LockLostError,
     NetworkError,
     PoisonExecutionError,
-    Processor,
     ProcessorExecutionError,
     ProcessorNotFoundError,
     ResourceError,
@@ -30,7 +29,6 @@ from am2z import (
     StateNotFoundError,
     UnsupportedCapability,
     ValidationError,
-    chain,
 )
 from harness.conformance._processors import (
     flaky,
@@ -84,26 +82,6 @@ async def test_a_resource_error_is_tried_again_and_keeps_its_numbers(kit: Kit) -
     assert isinstance(error, ResourceError), repr(error)
     assert (error.resource, error.limit, error.current) == ("disk", 10, 11)
     assert runs == [1, 2, 3]
-
-
-@rule("ERR-010")
-async def test_everything_that_an_error_carries_arrives(kit: Kit) -> None:
-    context = {"order": 7, "items": ["chair", "desk"], "where": {"shelf": "A", "full": True}}
-    error = NetworkError("no answer", endpoint="https://stock.example", context=context)
-    failing = flaky("failing", [error], retry=RetryPolicy(max_attempts=1))
-    step: Processor[TestState] = chain("step", [failing])
-    async with kit.runtime(step) as runtime:
-        result = await runtime.execute(step, TestState())
-    arrived = result.error
-    assert isinstance(arrived, NetworkError), repr(arrived)
-    assert arrived.message == "no answer"
-    assert arrived.context == context
-    assert arrived.code == NetworkError.code
-    assert arrived.category == NetworkError.category
-    assert arrived.severity == NetworkError.severity
-    assert arrived.retryable
-    assert arrived.endpoint == "https://stock.example"
-    assert arrived.failed_processor == "failing"
 
 
 @rule("ERR-017")

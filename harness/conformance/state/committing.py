@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from am2z import (
     Context,
     Processor,
+    StateMetadata,
     chain,
 )
 from harness.conformance._processors import Gate, increment, make, within
@@ -98,20 +101,62 @@ async def test_version_grows_by_one_for_each_successful_execution(kit: Kit) -> N
 
 @rule("STA-014")
 async def test_version_in_the_metadata_grows_with_every_execution(kit: Kit) -> None:
-    async def from_nothing(_state: TestState, _ctx: Context) -> TestState:
-        return TestState(message="new")
-
-    async def as_it_was(state: TestState, _ctx: Context) -> TestState:
-        return state
-
     state, versions = TestState(), [1]
-    async with kit.runtime(
-        increment, make("from_nothing", from_nothing), make("as_it_was", as_it_was)
-    ) as runtime:
-        for name in ("increment", "from_nothing", "as_it_was", "increment"):
-            state = (await runtime.execute(name, state, "a")).unwrap()
+    async with kit.runtime(increment, *_MAKERS) as runtime:
+        for one in (increment, *_MAKERS, increment):
+            state = (await runtime.execute(one, state, "a")).unwrap()
             versions.append(state.metadata.version)
     assert versions == sorted(set(versions)), f"versions that do not grow: {versions}"
+    await _look_at_metadata(kit)
+
+
+async def _from_nothing(_state: TestState, _ctx: Context) -> TestState:
+    return TestState(message="new")
+
+
+async def _as_it_was(state: TestState, _ctx: Context) -> TestState:
+    return state
+
+
+async def _by_calling(state: TestState, ctx: Context) -> TestState:
+    return (await ctx.call("from_nothing", state)).unwrap()
+
+
+_MAKERS: list[Processor[TestState]] = [
+    make("from_nothing", _from_nothing),
+    make("as_it_was", _as_it_was),
+    make("by_calling", _by_calling),
+    chain("in_place", [make("first", _from_nothing), make("second", _as_it_was)]),
+    chain("by_name", ["from_nothing", "as_it_was"]),
+]
+
+
+async def _look_at_metadata(kit: Kit) -> None:
+    """Whatever a state went through, it says whose it is, and since when it is there."""
+    born, changed = time.time() - 10.0, time.time() - 5.0
+    old = StateMetadata(version=7, session_id="elsewhere", created_at=born, last_updated=changed)
+    seen: list[StateMetadata] = []
+
+    async def look_at_it(state: TestState, ctx: Context) -> TestState:
+        assert state.metadata.session_id == state.evolve(count=1).metadata.session_id
+        assert state.metadata.session_id == ctx.session_id
+        seen.append(state.metadata)
+        return state
+
+    looking = make("look_at_it", look_at_it)
+    async with kit.runtime(looking, increment, *_MAKERS) as runtime:
+        for one in (looking, increment, *_MAKERS):
+            for session_id in ("a", None):
+                result = await runtime.execute(one, TestState(metadata=old), session_id)
+                made = result.unwrap().metadata
+                assert made.session_id == result.metadata.session_id, f"{one.name}: {made}"
+                assert made.version > 7, f"{one.name}: {made}"
+                assert made.created_at == born, f"{one.name} forgot when the state was made: {made}"
+                assert made.last_updated >= changed, f"{one.name}: {made}"
+                if session_id is not None:
+                    assert (await committed(runtime, session_id)).state.metadata == made
+    asked = [(one.version, one.created_at, one.last_updated) for one in seen]
+    assert asked == [(7, born, changed)] * 2, "a processor is given other metadata than was sent"
 
 
 @rule("STA-023")

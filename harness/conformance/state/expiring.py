@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import product
 
 import pytest
 import trio
 
 from am2z import (
     ConfigurationError,
+    ResourceLimits,
     Runtime,
     RuntimeConfig,
     StateNotFoundError,
@@ -112,3 +114,80 @@ async def test_update_keeps_the_time_to_live(kit: Kit) -> None:
 
 async def _is_gone(runtime: Runtime) -> bool:
     return not await runtime.state.exists("s")
+
+
+LONG = 600.0
+
+
+@rule("STA-032")
+async def test_last_write_says_how_long_a_state_lives(kit: Kit) -> None:
+    short = 0.2 if kit.virtual_time else 0.05
+    for state_ttl in (None, short, LONG):
+        config = RuntimeConfig(state_ttl=state_ttl)
+        async with kit.runtime(increment, config=config) as runtime:
+            expected = {
+                f"{first} {last}": await _write_twice(runtime, first, last, state_ttl) == short
+                for first, last in product((None, short, LONG), (*_WRITES, None, short, LONG))
+            }
+            await _look_at_lives(kit, runtime, expected, f"state_ttl={state_ttl}")
+    await _look_at_states_of_stopped_sessions(kit, short)
+
+
+_WRITES = ("update", "execute")
+
+
+async def _write_twice(
+    runtime: Runtime, first: float | None, last: float | str | None, state_ttl: float | None
+) -> float | None:
+    """Set a state with a ttl, write it once more, and say how long it is to live from then on."""
+    session_id = f"{first} {last}"
+    began = trio.current_time()
+    await runtime.state.set(session_id, TestState(), first)
+    if last == "execute":
+        await runtime.execute(increment, TestState(), session_id)
+        return state_ttl
+    if last == "update":
+        try:
+            await runtime.state.update(session_id, add_one)
+        except StateNotFoundError:
+            life = first or state_ttl
+            assert life is not None, "a state is gone that has no end"
+            assert trio.current_time() - began >= life - CLOCK_GRAIN, "it ended too early"
+            return life
+        return state_ttl or first
+    assert not isinstance(last, str)
+    await runtime.state.set(session_id, TestState(), last)
+    return last or state_ttl
+
+
+async def _look_at_lives(kit: Kit, runtime: Runtime, expected: dict[str, bool], where: str) -> None:
+    """Those that are to end soon end; all others are there, then and later."""
+
+    async def there() -> set[str]:
+        return {name for name in expected if await runtime.state.exists(name)}
+
+    stay = {name for name, ends in expected.items() if not ends}
+
+    async def have_ended() -> bool:
+        return await there() <= stay
+
+    await wait_for_condition(have_ended, kit.timeout, message=f"the end of what ends ({where})")
+    if stay == set(expected):  # then nothing has told that the time has passed
+        await trio.sleep(0.3)
+    missing = stay - await there()
+    assert not missing, f"these have ended, though nothing said so ({where}): {sorted(missing)}"
+
+
+async def _look_at_states_of_stopped_sessions(kit: Kit, short: float) -> None:
+    """Who stops a session may end its state sooner than it would, and not later."""
+    for session_ttl, ttls in ((LONG, (short,)), (short, (None, LONG))):
+        limits = ResourceLimits(session_ttl=session_ttl)
+        async with kit.runtime(increment, limits=limits) as runtime:
+            for ttl in ttls:
+                name = f"stopped {ttl}"
+                await runtime.state.set(name, TestState(), ttl)
+                await runtime.state.set(f"other {ttl}", TestState())
+                await runtime.stop_session(name)
+                await _look_at_lives(
+                    kit, runtime, {name: True, f"other {ttl}": False}, f"{session_ttl=}"
+                )

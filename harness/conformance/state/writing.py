@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
 import pytest
 import trio
 
 from am2z import (
+    ConfigurationError,
     StateConflictError,
     StateNotFoundError,
+    ValidationError,
 )
 from harness.conformance._watching import committed
 from harness.conformance.state._shared import add_one
@@ -126,6 +131,26 @@ async def test_absent_state_is_no_error_to_ask_for_or_delete(kit: Kit) -> None:
         await store.delete("a")
         assert await store.get("a") is None
         assert await store.version("a") == 0
+    await _look_at_illegal_names(kit)
+
+
+async def _look_at_illegal_names(kit: Kit) -> None:
+    """A name that nobody can have is no absent one: whoever asks for it is told."""
+    async with kit.runtime() as runtime:
+        store = runtime.state
+        for name in ("", "two\nlines", "zero\x00", "x" * 257):
+            asked: list[tuple[Callable[..., Awaitable[object]], list[Any]]] = [
+                (store.get, []),
+                (store.get, [TestState]),
+                (store.set, [TestState()]),
+                (store.update, [add_one]),
+                (store.delete, []),
+                (store.exists, []),
+                (store.version, []),
+            ]
+            for ask, rest in asked:
+                with pytest.raises(ConfigurationError):
+                    await ask(name, *rest)
 
 
 @rule("STA-021")
@@ -143,6 +168,42 @@ async def test_update_takes_plain_and_async_functions_and_gives_the_new_state(ki
         last = await runtime.state.update("a", async_add)
         kept = await committed(runtime, "a")
     assert (plain.count, last.count, kept.state.count, kept.version) == (1, 11, 11, 3)
+    await _look_at_failing_updates(kit)
+
+
+async def _look_at_failing_updates(kit: Kit) -> None:
+    """What the function raises is its caller's; what it returns is the whole new state."""
+    error, calls = KeyError("mine"), list[int]()
+
+    def fail(_state: TestState) -> TestState:
+        calls.append(1)
+        raise error
+
+    async def fail_later(state: TestState) -> TestState:
+        await trio.lowlevel.checkpoint()
+        return fail(state)
+
+    def answer_nothing(_state: TestState) -> None: ...
+
+    def begin_anew(_state: TestState) -> TestState:
+        return TestState(message="new")
+
+    async with kit.runtime() as runtime:
+        await runtime.state.set("a", TestState(count=1))
+        before = await committed(runtime, "a")
+        for failing in (fail, fail_later):
+            with pytest.raises(KeyError) as raised:
+                await runtime.state.update("a", failing)
+            assert raised.value is error, "what the function raised has to pass as it is"
+        with pytest.raises(ValidationError):
+            await runtime.state.update("a", cast("Any", answer_nothing))
+        assert calls == [1, 1], "a function that raised was called again"
+        assert await committed(runtime, "a") == before
+        answer = await runtime.state.update("a", begin_anew)
+        after = await committed(runtime, "a")
+    assert answer == after.state, "update() answers another state than the one that it committed"
+    assert (after.state.message, after.state.count) == ("new", 0)
+    assert after.version == before.version + 1
 
 
 @rule("STA-029")
