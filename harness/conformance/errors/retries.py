@@ -218,25 +218,6 @@ async def test_the_last_error_is_the_answer(kit: Kit) -> None:
     assert result.metadata.attempt == 3
 
 
-@rule("ERR-016")
-async def test_the_hooks_of_a_policy_are_called(kit: Kit) -> None:
-    calls: list[tuple[str, str, int]] = []
-
-    def on_retry(error: Exception, attempt: int) -> None:
-        calls.append(("retry", str(error), attempt))
-
-    async def on_exhausted(error: Exception, attempt: int) -> None:
-        calls.append(("exhausted", str(error), attempt))
-
-    policy = RetryPolicy(max_attempts=2, backoff=0, on_retry=on_retry, on_exhausted=on_exhausted)
-    failing = flaky("failing", [NetworkError("a"), NetworkError("b")], retry=policy)
-    recovering = flaky("recovering", [NetworkError("c")], retry=policy)
-    async with kit.runtime(failing, recovering) as runtime:
-        await runtime.execute(failing, TestState())
-        await runtime.execute(recovering, TestState())
-    assert calls == [("retry", "a", 1), ("exhausted", "b", 2), ("retry", "c", 1)]
-
-
 @rule("ERR-023")
 async def test_waiting_for_the_next_attempt_holds_no_slot(kit: Kit) -> None:
     retried = trio.Event()
