@@ -4,5 +4,6 @@ from harness.conformance.errors.answers import *
 from harness.conformance.errors.compositions import *
 from harness.conformance.errors.hooks import *
 from harness.conformance.errors.kinds import *
+from harness.conformance.errors.refusals import *
 from harness.conformance.errors.retries import *
 from harness.conformance.errors.telling import *

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import pytest
 import trio
 
 from am2z import (
-    AppState,
     BusinessError,
-    ConfigurationError,
     Context,
+    Failure,
     NetworkError,
     PayloadTooLargeError,
     Processor,
     ProcessorNotFoundError,
-    ResourceError,
-    ResourceLimits,
+    ProcessorResult,
     RuntimeConfig,
-    SessionStoppedError,
     ThreadContext,
     ValidationError,
     chain,
@@ -36,12 +32,6 @@ from harness.kit import Kit
 from harness.processors import create_error_processor
 from harness.rules import rule
 from harness.states import TestState
-
-
-class Unlike(AppState):
-    """A state, but not of the class that the processors take."""
-
-    count: int = 0
 
 
 @rule("ERR-009")
@@ -106,61 +96,6 @@ async def test_a_processor_can_do_without_a_call_that_failed(kit: Kit) -> None:
     assert (result.state.total, result.state.error) == (9.5, "BUSINESS_RULE")
 
 
-@rule("ERR-019")
-async def test_a_callers_mistake_is_raised(kit: Kit) -> None:
-    def broken(**fields: Any) -> TestState:
-        return TestState(**fields)
-
-    async with kit.runtime(increment, config=RuntimeConfig(max_payload_bytes=4_000)) as runtime:
-        for ask in (runtime.execute, runtime.submit):
-            for name in ("", "two\nlines", "x" * 300):
-                with pytest.raises(ConfigurationError):
-                    await ask(name, TestState())
-            with pytest.raises(ConfigurationError):
-                await ask(increment, TestState(), "")
-            with pytest.raises(ValidationError) as unknown:
-                await ask(increment, broken(items=["fine", object()]))
-            with pytest.raises(ValidationError) as misfit:
-                await ask(increment, broken(count="three"))
-            with pytest.raises(ValidationError):
-                await ask(increment, cast("Any", {"count": 1}))
-            with pytest.raises(ValidationError):
-                await ask(increment, cast("Any", Unlike(count=1)))
-            with pytest.raises(PayloadTooLargeError):
-                await ask(increment, TestState(message="x" * 5_000))
-            with pytest.raises(PayloadTooLargeError):
-                await runtime.state.set("session", TestState(message="x" * 5_000))
-            assert not await runtime.state.exists("session")
-            with pytest.raises(ValidationError):  # as it is, in no group
-                await runtime.execute_many(increment, [TestState(), broken(items=[object()])])
-            assert "items[1]" in str(unknown.value)
-            assert "count" in str(misfit.value)
-        assert (await runtime.execute(increment, TestState())).success
-        assert (await runtime.queue_stats())["increment"].waiting == 0
-
-
-@rule("ERR-020")
-async def test_what_a_running_system_can_meet_is_answered(kit: Kit) -> None:
-    gate = Gate()
-    config, limits = RuntimeConfig(concurrency=1), ResourceLimits(max_queue_size=1)
-    async with kit.runtime(gate.processor, config=config, limits=limits) as runtime:
-        running = await runtime.submit(gate.processor, TestState(), "stopped")
-        with within(kit, "the start of an execution"):
-            await gate.started.wait()
-        waiting = await runtime.submit(gate.processor, TestState())
-        with within(kit, "an answer for work over a limit"):
-            too_many = await runtime.execute(gate.processor, TestState())
-        await runtime.stop_session("stopped")
-        with within(kit, "an answer for work of a stopped session"):
-            stopped = await runtime.execute(gate.processor, TestState(), "stopped")
-            interrupted = await running.result()
-        gate.open()
-        assert (await waiting.result()).success
-    assert isinstance(too_many.error, ResourceError), repr(too_many.error)
-    assert isinstance(stopped.error, SessionStoppedError), repr(stopped.error)
-    assert isinstance(interrupted.error, SessionStoppedError), repr(interrupted.error)
-
-
 @rule("ERR-022")
 async def test_a_failure_gives_back_what_was_submitted(kit: Kit) -> None:
     async def spoil_and_fail(state: TestState, _ctx: Context) -> TestState:
@@ -175,6 +110,36 @@ async def test_a_failure_gives_back_what_was_submitted(kit: Kit) -> None:
     assert given.items == ["given"]
     given.items.append("after the answer")
     assert (result.state.count, result.state.items) == (4, ["given"])
+    await _look_at_partial_states(kit)
+
+
+async def _look_at_partial_states(kit: Kit) -> None:
+    """A processor may say itself what was done by then, and how many steps that were."""
+    given = TestState(count=4)
+    forms = [(partial, steps) for partial in (False, True) for steps in (0, 2)]
+    answers: list[ProcessorResult[TestState]] = []
+
+    async def fail(state: TestState, ctx: Context) -> Failure[TestState]:
+        done = state.evolve(count=9, message="half") if is_partial else None
+        failure = Failure(BusinessError("no"), state=done, completed_steps=steps)
+        if ctx.metadata.processor_name == "raising":
+            raise failure
+        return failure
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        answers.append(await ctx.call("returning", state))
+        return state
+
+    ways = [make("returning", fail), make("raising", fail)]
+    async with kit.runtime(*ways, make("asking", ask)) as runtime:
+        for is_partial, steps in forms:
+            expected = (9, "half", steps) if is_partial else (4, "", steps)
+            await runtime.execute("asking", given)
+            for answer in (answers[-1], *[await runtime.execute(one, given, "a") for one in ways]):
+                assert isinstance(answer.error, BusinessError), repr(answer.error)
+                told = (answer.state.count, answer.state.message, answer.metadata.completed_steps)
+                assert told == expected
+        assert await runtime.state.get("a") is None, "a partial state was committed"
 
 
 @rule("ERR-025")

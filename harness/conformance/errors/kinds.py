@@ -6,6 +6,7 @@ import traceback
 from typing import NoReturn
 
 import pytest
+import trio
 
 from am2z import (
     AM2ZError,
@@ -95,6 +96,39 @@ async def test_a_foreign_exception_becomes_one_of_ours(kit: Kit) -> None:
     assert "no such sku" in str(result.error.__cause__)
     assert result.error.retryable
     assert runs == [1, 2, 3]
+    await _look_at_groups(kit)
+
+
+async def _look_at_groups(kit: Kit) -> None:
+    """A group of one is that one, for a nursery makes one of everything that it lets out."""
+    order, lookup = BusinessError("no order", "NO_ORDER"), LookupError("no such sku")
+    raised: list[Exception] = [
+        ExceptionGroup("one", [order]),
+        ExceptionGroup("one in one", [ExceptionGroup("one", [order])]),
+        ExceptionGroup("one", [lookup]),
+        ExceptionGroup("both", [order, lookup]),
+    ]
+
+    async def fail(state: TestState, _ctx: Context) -> TestState:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_raise, raised[state.count])
+        return state
+
+    async with kit.runtime(make("fail", fail)) as runtime:
+        states = [TestState(count=number) for number in range(len(raised))]
+        results = await runtime.execute_many("fail", states)
+    alone, nested, foreign, both = (result.error for result in results)
+    for error in (alone, nested):
+        assert isinstance(error, BusinessError), repr(error)
+        assert (error.code, error.message) == ("NO_ORDER", "no order")
+    for error in (foreign, both):
+        assert isinstance(error, ProcessorExecutionError), repr(error)
+    assert "no such sku" in str(foreign)
+
+
+async def _raise(error: Exception) -> NoReturn:
+    await trio.lowlevel.checkpoint()
+    raise error
 
 
 @rule("ERR-018")
