@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import pytest
 import trio
 
@@ -130,6 +133,43 @@ async def test_event_data_cross_by_value(kit: Kit) -> None:
     assert result.success, result.error
     assert large.data == {"box": "x" * 65_000}
     assert packed.data == told.data == {"boxes": [1, 2]}
+    await _look_at_limits_of_data(kit)
+
+
+async def _look_at_limits_of_data(kit: Kit) -> None:
+    """Exactly 64 KB are taken, and no byte more; data are a mapping, or none."""
+
+    def box(size: int) -> dict[str, str]:
+        return {"box": "x" * 60_000, "more": "x" * size}
+
+    def emit_too_much(emit: Callable[..., object]) -> None:
+        with pytest.raises(PayloadTooLargeError) as refused:
+            emit("order:bad", box(10_000))
+        assert refused.value.context["limit"] == limit
+        largest = limit - refused.value.context["size"] + 10_000
+        emit("order:largest", box(largest))
+        with pytest.raises(PayloadTooLargeError):
+            emit("order:bad", box(largest + 1))
+        for wrong in (["a", "list"], "a text", 7, {"order"}, {1: "a number for a key"}):
+            with pytest.raises(ValidationError):
+                emit("order:bad", cast("Any", wrong))
+        for name in ("", "two\nlines", "x" * 300):
+            with pytest.raises(ConfigurationError):
+                emit(name)
+
+    async def overdo(state: TestState, ctx: Context) -> TestState:
+        for emit in (ctx.emit, ctx.runtime.emit):
+            emit_too_much(emit)
+        return state
+
+    limit = 65_536
+    async with kit.runtime(make("overdo", overdo)) as runtime:
+        with TestEventCollector(runtime) as events:
+            result = await runtime.execute("overdo", TestState())
+            emit_too_much(runtime.emit)
+            await events.wait_for_event("order:largest", count=3)
+            assert not events.events("order:bad")
+    assert result.success, result.error
 
 
 @rule("EVT-019")
