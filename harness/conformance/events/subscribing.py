@@ -89,3 +89,15 @@ async def _look_at_several(kit: Kit) -> None:
     stories = [[event.type for event in told if event.execution_id == one] for one in ids]
     assert stories[0] == stories[1] == stories[2]
     assert len(stories[0]) == 8, f"a subscription of everything has {stories[0]}"
+    await _look_at_slow_subscriber(kit)
+
+
+async def _look_at_slow_subscriber(kit: Kit) -> None:
+    """Who takes its time loses nothing, as long as no more than 65,536 wait for it."""
+    many = 300
+    async with kit.runtime() as runtime, runtime.subscribe("order:*") as events:
+        for number in range(many):
+            runtime.emit("order:told", {"number": number})
+        with within(kit, "the events that wait for a subscriber"):
+            seen = [(await anext(events)).data["number"] for _ in range(many)]
+    assert seen == [*range(many)]

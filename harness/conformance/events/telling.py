@@ -13,21 +13,25 @@ from am2z import (
     Context,
     PayloadTooLargeError,
     RuntimeConfig,
+    RuntimeNotStartedError,
     RuntimeStats,
     ValidationError,
 )
 from harness.collector import TestEventCollector
 from harness.conformance._processors import (
     CLOCK_GRAIN,
+    Gate,
     assert_waited,
     increment,
     make,
+    within,
 )
 from harness.conformance._watching import count_events, events_of
 from harness.conformance.events._shared import FAILED, tell
 from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
+from harness.waiting import wait_for_condition
 
 
 @rule("EVT-005")
@@ -55,6 +59,7 @@ async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
     assert set(last.data["queues"]) == {"increment"}
     assert last.data["queues"]["increment"]["completed"] == 3
     assert set(RuntimeStats.__struct_fields__) <= set(last.data), "a number of stats() is missing"
+    assert last.data["uptime"] > 0
     assert last.data["failed"] == last.data["waiting"] == last.data["active"] == 0
     assert last.execution_id == ""
 
@@ -80,6 +85,36 @@ async def test_processor_tells_events_of_its_own(kit: Kit) -> None:
     assert packed.execution_id == sent.execution_id != ""
     (opened,) = events.events("shop:opened")
     assert (opened.data, opened.execution_id) == ({"at": 9}, "")
+    await _look_at_the_end(kit)
+
+
+async def _look_at_the_end(kit: Kit) -> None:
+    """What runs on while its runtime stops can tell all that it could before; later nobody can."""
+    gate = Gate()
+
+    async def tell_late(state: TestState, ctx: Context) -> TestState:
+        state = await gate.run(state, ctx)
+        ctx.update_progress(50)
+        ctx.emit("order:late")
+        ctx.runtime.emit("shop:late")
+        return state
+
+    async with kit.runtime(make("tell_late", tell_late)) as runtime:
+        with TestEventCollector(runtime) as events:
+            handle = await runtime.submit("tell_late", TestState())
+            with within(kit, "the start of an execution"):
+                await gate.started.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(runtime.stop)
+                await wait_for_condition(lambda: not runtime.is_started, message="the stop")
+                gate.open()
+            result = await handle.result()
+            told = [event.type for event in events.events("*:late")]
+            with pytest.raises(RuntimeNotStartedError):
+                runtime.emit("shop:closed")
+        assert not events.events("shop:closed")
+    assert result.success, repr(result.error)
+    assert sorted(told) == ["order:late", "shop:late"]
 
 
 @rule("EVT-017")

@@ -4,4 +4,5 @@ from harness.conformance.resources.counting import *
 from harness.conformance.resources.lifetimes import *
 from harness.conformance.resources.limits import *
 from harness.conformance.resources.locks import *
+from harness.conformance.resources.model import *
 from harness.conformance.resources.monitor import *

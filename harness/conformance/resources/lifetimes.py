@@ -35,6 +35,34 @@ async def test_idle_session_is_stopped_after_its_ttl_and_not_before(kit: Kit) ->
             assert await runtime.active_sessions() == []
     assert took >= ttl - CLOCK_GRAIN
     assert took <= 2 * ttl or not kit.virtual_time
+    await _look_at_many_idle_sessions(kit, ttl)
+
+
+async def _look_at_many_idle_sessions(kit: Kit, ttl: float) -> None:
+    """Each by its own time; then it is stopped as by hand: refused, and told of once."""
+    names = [f"idle-{number}" for number in range(12)]
+    limits = ResourceLimits(session_ttl=ttl)
+    async with kit.runtime(increment, limits=limits) as runtime:
+        with TestEventCollector(runtime) as events:
+            started = trio.current_time()
+            await runtime.execute(increment, TestState(), "later")
+            for name in names:
+                await runtime.execute(increment, TestState(), name)
+            ended = trio.current_time()
+            if kit.virtual_time:
+                await trio.sleep(0.7 * ttl)
+                await runtime.execute(increment, TestState(), "later")
+            await events.wait_for_event("session:stopped", count=len(names))
+            took = trio.current_time() - ended
+            if kit.virtual_time:
+                assert await runtime.active_sessions() == ["later"]
+                refused = await runtime.execute(increment, TestState(), names[0])
+                assert isinstance(refused.error, SessionStoppedError), repr(refused.error)
+            await events.wait_for_event("session:stopped", count=len(names) + 1)
+            stopped = [event.session_id for event in events.events("session:stopped")]
+    assert trio.current_time() - started >= ttl - CLOCK_GRAIN
+    assert sorted(stopped) == sorted([*names, "later"])
+    assert took <= 2 * ttl or not kit.virtual_time, f"the last one was stopped after {took} s"
 
 
 @rule("RES-018")
@@ -57,7 +85,9 @@ async def test_session_at_work_is_not_idle(kit: Kit) -> None:
             result = await handle.result()
             if kit.virtual_time:
                 await trio.sleep(ttl / 2)
-                still_active += set(await runtime.active_sessions()) - {"later"}
+                still_active += await runtime.active_sessions()
+                assert "later" in still_active, "idle time began before a cancelled end"
+                still_active.remove("later")
     assert stopped.session_id == "idle"
     assert result.success, result.error
     assert set(still_active) == {"busy"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
 from am2z import (
@@ -16,7 +18,7 @@ from am2z import (
 )
 from harness.collector import TestEventCollector
 from harness.conformance._processors import Gate, flaky, increment, make, within
-from harness.conformance._watching import monitor_of
+from harness.conformance._watching import monitor_of, recorded
 from harness.conformance.resources._shared import ONE_AT_A_TIME
 from harness.kit import Kit
 from harness.rules import rule
@@ -38,19 +40,23 @@ async def test_work_beyond_the_size_of_its_queue_is_refused(kit: Kit) -> None:
         elsewhere = [await runtime.submit(increment, TestState()) for _ in range(2)]
         with within(kit, "the refusal of work over the limit"):
             refused = await runtime.execute(gate.processor, TestState(count=7), "new")
+            later = await runtime.submit(gate.processor, TestState(), "new", delay=3600.0)
+            refused_later = await later.result()
         waiting = (await runtime.queue_stats())["gate"].waiting
         sessions = await runtime.active_sessions()
         gate.open()
         results = [await handle.result() for handle in handles + elsewhere]
-        later = await runtime.execute(gate.processor, TestState())
+        after = await runtime.execute(gate.processor, TestState())
     await _hand_over_together(kit)
     assert isinstance(refused.error, ResourceError)
     assert (refused.error.resource, refused.error.limit) == ("queue", 2)
     assert refused.error.current == 2
+    assert refused.error.context["queue"] == "gate"
     assert refused.state.count == 7
     assert (waiting, sessions) == (2, []), "refused work left something behind"
     assert all(result.success for result in results), "a full queue is no other queue's business"
-    assert later.success
+    assert isinstance(refused_later.error, ResourceError), "delayed work is new, too"
+    assert after.success
     assert len(gate.runs) == 4, "refused work has run"
 
 
@@ -82,11 +88,12 @@ async def _hand_over_together(kit: Kit) -> None:
 
 @rule("RES-010")
 async def test_memory_above_its_threshold_is_warned_of_and_refuses_nothing(kit: Kit) -> None:
+    records: list[logging.LogRecord] = []
     async with kit.runtime() as runtime:
         used = monitor_of(runtime).resource_stats().memory.used
     limits = ResourceLimits(max_memory_mb=used * 4, memory_threshold=0.05)
     async with kit.runtime(increment, limits=limits) as runtime:
-        with TestEventCollector(runtime) as events:
+        with recorded(records), TestEventCollector(runtime) as events:
             results = await runtime.execute_many(increment, [TestState()] * 3)
             warning = await events.wait_for_event("resource:warning")
             warnings = events.events("resource:warning")
@@ -95,6 +102,8 @@ async def test_memory_above_its_threshold_is_warned_of_and_refuses_nothing(kit: 
     assert warning.data["threshold"] == 0.05
     assert 0.05 <= warning.data["percentage"] <= 1
     assert len(warnings) == 1, "one rise above the threshold is one warning"
+    logged = [one.getMessage() for one in records if one.levelno >= logging.WARNING]
+    assert any("memory" in line for line in logged), "that a threshold was reached is not logged"
 
 
 @rule("RES-020")
@@ -109,6 +118,8 @@ async def test_work_is_refused_while_the_process_uses_too_much_memory(kit: Kit) 
     for refused in (result, submitted):
         assert isinstance(refused.error, ResourceError)
         assert (refused.error.resource, refused.error.limit) == ("memory", 1)
+        assert refused.error.current is not None
+        assert refused.error.current > 1
         assert refused.error.retryable
     assert result.state.count == 7
     assert sessions == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 import trio.testing
@@ -89,6 +91,20 @@ async def test_lock_has_one_holder_and_a_greater_fence_each_time(kit: Kit) -> No
                     nursery.start_soon(add_often)
     assert total == 20, "two blocks that hold one lock have overlapped"
     assert fences == sorted(set(fences)), "a later holder has no greater fence"
+    await _take_similar_names(kit)
+
+
+SIMILAR = ("a", "A", " a", "a ", "a:b", "a/b", "a%3Ab", "a{b}", "*", "\xe4", "a\u0308", "0", "00")
+"""Names that somebody may take for one and the same."""
+
+
+async def _take_similar_names(kit: Kit) -> None:
+    async with kit.runtime() as runtime:
+        with within(kit, f"a lock of each name of {SIMILAR}"):
+            async with AsyncExitStack() as locks:
+                for name in SIMILAR:
+                    lock = await locks.enter_async_context(runtime.lock(name))
+                    assert lock.name == name
 
 
 @rule("RES-024")

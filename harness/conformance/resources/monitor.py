@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 import trio
@@ -28,16 +29,19 @@ async def test_monitor_begins_with_the_limits_that_were_given(kit: Kit) -> None:
     assert (stats.connections.max, stats.memory.total) == (10, 100)
     assert (stats.queues.max_size, stats.queues.largest_queue) == (0, None)
     assert (stats.sessions.active, stats.sessions.oldest) == (0, None)
-    for wrong in (
-        {"max_connections": 0},
-        {"max_queue_size": -1},
-        {"max_memory_mb": 0},
-        {"session_ttl": 0},
-        {"memory_threshold": 1.1},
-        {"connection_threshold": 0},
+    nobody = ("1", None, True, float("nan"))
+    for field, values in (
+        ("max_connections", (0, -1, 1.5, float("inf"))),
+        ("max_queue_size", (0, -1, 1.5, float("inf"))),
+        ("max_memory_mb", (0, -1)),
+        ("session_ttl", (0, -1, float("inf"))),
+        ("memory_threshold", (0, -0.1, 1.1)),
+        ("connection_threshold", (0, -0.1, 1.1)),
     ):
-        with pytest.raises(ConfigurationError):
-            ResourceLimits(**wrong)
+        for wrong in (*values, *nobody):
+            with pytest.raises(ConfigurationError):
+                ResourceLimits(**{field: cast("Any", wrong)})
+    assert ResourceLimits(memory_threshold=1, connection_threshold=1.0).max_queue_size == 10_000
 
 
 @rule("RES-002")
