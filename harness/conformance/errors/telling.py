@@ -40,7 +40,7 @@ from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
 
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "text": "na\u00efve \U0001f600",
     "empty": "",
     "nothing": None,

@@ -25,7 +25,7 @@ from harness.states import TestState
 Told = tuple[str, dict[str, Any]]
 
 PACKED = {"boxes": [1, 2], "by": {"name": "Ada", "age": None}, "fast": True, "weight": 0.5}
-PERCENTS = (0, 50, 50, 20.5, 100, 0)
+PERCENTS: tuple[float, ...] = (0, 50, 50, 20.5, 100, 0)
 
 BEGAN: Told = ("processor:active", {"attempt": 1})
 TOLD: list[Told] = [
@@ -90,7 +90,7 @@ async def test_each_event_has_the_data_that_are_promised(kit: Kit) -> None:
     down = flaky("down", errors, retry=policy)
     retrying = {"error": "NetworkError", "delay": 0.01, "attempt": 1}
     failed = _ends("failed", 2, error="ProcessorExecutionError")
-    again = [("processor:retrying", retrying), ("processor:active", {"attempt": 2})]
+    again: list[Told] = [("processor:retrying", retrying), ("processor:active", {"attempt": 2})]
     expected: list[tuple[Processor[TestState], list[Told]]] = [
         (telling, [BEGAN, *TOLD, *_ends("completed")]),
         (from_a_thread, [BEGAN, *TOLD, *_ends("completed")]),
