@@ -57,6 +57,9 @@ MODULES = tuple(
         "unseen_fourth",
         "unseen_fifth",
         "unseen_sixth",
+        "families",
+        "audience",
+        "figures",
     )
 )
 """The modules of mutants, in the order of every report."""
