@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import trio
 
 from am2z import (
+    Event,
     Runtime,
 )
 from harness.conformance._processors import (
