@@ -132,8 +132,10 @@ def described(error: object) -> dict[str, Any]:
 
 
 def _differences(expected: dict[str, Any], actual: dict[str, Any]) -> dict[str, Any]:
-    keys = {*expected, *actual}
-    return {key: actual.get(key) for key in keys if expected.get(key) != actual.get(key)}
+    """What is told otherwise; what is not told at all is not even ``None``."""
+    missing = "<not there>"
+    told = {key: actual.get(key, missing) for key in {*expected, *actual}}
+    return {key: value for key, value in told.items() if expected.get(key, missing) != value}
 
 
 class _Teller:

@@ -62,6 +62,12 @@ async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
     assert last.data["uptime"] > 0
     assert last.data["failed"] == last.data["waiting"] == last.data["active"] == 0
     assert last.execution_id == ""
+    async with kit.runtime(increment) as runtime:
+        with TestEventCollector(runtime) as events:
+            await runtime.execute(increment, TestState())
+            if kit.virtual_time:  # elsewhere it would take too long to tell
+                await trio.sleep(10.0)
+            assert not events.events("metrics:*"), "metrics are told that nobody wanted"
 
 
 @rule("EVT-008")

@@ -43,6 +43,8 @@ async def _look_at_many_idle_sessions(kit: Kit, ttl: float) -> None:
     names = [f"idle-{number}" for number in range(12)]
     limits = ResourceLimits(session_ttl=ttl)
     async with kit.runtime(increment, limits=limits) as runtime:
+        await runtime.stop()
+        await runtime.start()  # its second life looks for them as its first one does
         with TestEventCollector(runtime) as events:
             started = trio.current_time()
             await runtime.execute(increment, TestState(), "later")

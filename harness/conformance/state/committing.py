@@ -28,6 +28,33 @@ async def test_successful_execution_commits_its_state(kit: Kit) -> None:
     assert kept.state == result.state
     assert type(kept.state) is TestState
     assert kept.version == 1
+    await _look_at_classes(kit)
+
+
+class Special(TestState, frozen=True, kw_only=True):
+    """A state with a field more than the processor's own class has."""
+
+    discount: float = 0.0
+
+
+async def _look_at_classes(kit: Kit) -> None:
+    """What is committed is of the class that the processor answered with, not of its own."""
+
+    async def specialise(state: TestState, _ctx: Context) -> TestState:
+        return Special(count=state.count, discount=0.5)
+
+    async with kit.runtime(make("specialise", specialise), increment) as runtime:
+        result = await runtime.execute("specialise", TestState(count=1), "b")
+        kept = await runtime.state.get("b")
+        assert kept is not None
+        assert type(kept.state) is type(result.state) is Special
+        assert kept.state == result.state
+        after = await runtime.execute(increment, kept.state, "b")
+        last = await runtime.state.get("b")
+    assert last is not None
+    assert last.state == after.state
+    assert isinstance(last.state, Special), "a processor has cut off what it does not know"
+    assert (last.state.count, last.state.discount, last.version) == (2, 0.5, 2)
 
 
 @rule("STA-003")
