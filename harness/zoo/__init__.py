@@ -60,6 +60,8 @@ MODULES = tuple(
         "families",
         "audience",
         "figures",
+        "crossing",
+        "lives",
     )
 )
 """The modules of mutants, in the order of every report."""

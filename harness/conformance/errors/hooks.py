@@ -83,6 +83,9 @@ class _Calls:
         forms: list[Callable[..., Any]] = [plain, plain_of_both, later, later_of_both]
         return forms[2 * self._is_async + self._arguments - 1]
 
+    def expected(self, case: _Case) -> list[Call]:
+        return [call[: 1 + self._arguments] for call in case.calls]
+
     def policy(self, max_attempts: int) -> RetryPolicy:
         hooks: dict[str, Any] = {name: self.hook(name) for name in HOOKS}
         return RetryPolicy(max_attempts=max_attempts, backoff=0, **hooks)
@@ -90,23 +93,20 @@ class _Calls:
 
 @rule("ERR-016")
 async def test_the_hooks_of_a_policy_are_called(kit: Kit) -> None:
-    async with kit.runtime() as runtime:
-        for arguments, is_async in product((1, 2), (False, True)):
-            for number, case in enumerate(CASES):
-                calls = _Calls(arguments, is_async=is_async)
-                policy = calls.policy(case.max_attempts)
-                name = f"trying {arguments} {is_async} {number}"
-                trying = flaky(name, case.errors, retry=policy)
-                whole: Processor[TestState] = chain(f"{name} in place", [trying])
-                runtime.register(trying, whole)
-                await runtime.sync_processors()
-                for one in (trying, whole):
-                    calls.seen.clear()
-                    result = await runtime.execute(one, TestState())
-                    expected = [call[: 1 + arguments] for call in case.calls]
-                    assert calls.seen == expected, f"hooks of {arguments}, {is_async=}: {case}"
-                    error = "" if result.error is None else str(result.error)
-                    assert error == case.answer, case
+    tried: list[tuple[Processor[TestState], _Calls, _Case]] = []
+    for arguments, is_async, number, in_place in product(
+        (1, 2), (False, True), range(len(CASES)), (False, True)
+    ):
+        calls, case = _Calls(arguments, is_async=is_async), CASES[number]
+        name = f"{number} {arguments} {is_async} {in_place}"
+        one = flaky(name, case.errors, retry=calls.policy(case.max_attempts))
+        tried.append((chain(f"{name} whole", [one]) if in_place else one, calls, case))
+    async with kit.runtime(*(one for one, _, _ in tried)) as runtime:
+        results = await runtime.execute_many([(one, TestState()) for one, _, _ in tried])
+    for (one, calls, case), result in zip(tried, results, strict=True):
+        assert calls.seen == calls.expected(case), f"{one.name}: {case}"
+        error = "" if result.error is None else str(result.error)
+        assert error == case.answer, f"{one.name}: {case}"
 
 
 @rule("ERR-032")

@@ -104,6 +104,9 @@ KINDS: list[Callable[[], AM2ZError]] = [
 ]
 """Every class that a processor may raise, with all that it can carry, and with nothing."""
 
+SAMPLES = (0, 7, len(KINDS) - 3, len(KINDS) - 2, len(KINDS) - 1)
+"""Those that are told in every way: with data, worth another try, and the three of their own."""
+
 _GIVEN_BY_THE_RUNTIME = frozenset({"failed_processor", "__notes__"})
 
 
@@ -143,34 +146,37 @@ class _Teller:
 
     def __init__(self) -> None:
         self.told: dict[tuple[str, int], object] = {}
+        self.raising = make("raising", self._raise)
+        returning, calling = make("returning", self._return), make("calling", self._call)
+        in_place: Processor[TestState] = chain("in_place", [self.raising])
+        by_name: Processor[TestState] = chain("by_name", ["raising"])
+        beside = parallel("beside", [self.raising])
+        self.ways = [returning, calling, in_place, by_name, beside]
+        self.again = {number: self._again(number) for number in SAMPLES}
+
+    def work(self) -> list[tuple[Processor[TestState], int]]:
+        """Every kind is raised, and some are told in every other way, too."""
+        samples = [(one, number) for number in SAMPLES for one in (*self.ways, self.again[number])]
+        return [*((self.raising, number) for number in range(len(KINDS))), *samples]
+
+    def _again(self, number: int) -> Processor[TestState]:
+        def hear(where: str) -> Callable[[AM2ZError], bool]:
+            def note(error: AM2ZError) -> bool:
+                self.told[where, number] = error
+                return True
+
+            return note
+
         policy = RetryPolicy(
             max_attempts=2,
             backoff=0,
-            should_retry=self._hear("should_retry", "again"),
-            on_retry=self._hear("on_retry", "again"),
-            on_exhausted=self._hear("on_exhausted", "again"),
+            should_retry=hear("should_retry"),
+            on_retry=hear("on_retry"),
+            on_exhausted=hear("on_exhausted"),
         )
-        raising = make("raising", self._raise)
-        self.ways: list[Processor[TestState]] = [
-            raising,
-            make("returning", self._return),
-            make("calling", self._call),
-            make("again", self._raise, retry=policy),
-            chain("in_place", [raising]),
-            chain("by_name", ["raising"]),
-            parallel("beside", [raising]),
-        ]
-        self._number = 0
-
-    def _hear(self, where: str, name: str) -> Callable[[AM2ZError], bool]:
-        def hear(error: AM2ZError) -> bool:
-            self.told[f"{where} of {name}", self._number] = error
-            return True
-
-        return hear
+        return make(f"again {number}", self._raise, retry=policy)
 
     async def _raise(self, state: TestState, _ctx: Context) -> TestState:
-        self._number = state.count
         error = KINDS[state.count]()
         raise error
 
@@ -187,25 +193,23 @@ class _Teller:
 @rule("ERR-010")
 async def test_everything_that_an_error_carries_arrives(kit: Kit) -> None:
     teller = _Teller()
-    async with kit.runtime(*teller.ways) as runtime:
+    processors = teller.raising, *teller.ways, *teller.again.values()
+    async with kit.runtime(*processors) as runtime:
         with TestEventCollector(runtime) as events:
-            for number in range(len(KINDS)):
-                for one in teller.ways:
-                    handle = await runtime.submit(one, TestState(count=number))
-                    result = await handle.result()
-                    teller.told[f"the result of {one.name}", number] = result.error
-                    for kind in ("processor:retrying", "processor:failed", "queue:failed"):
-                        for event in events.events(kind):
-                            if event.execution_id == handle.execution_id:
-                                told = event.data["error"]
-                                teller.told[f"{kind} of {one.name}", number] = told
-                    letter = await runtime.dead.get(handle.execution_id)
-                    assert letter is not None, f"{one.name} failed for good and is no dead letter"
-                    teller.told[f"the dead letter of {one.name}", number] = letter.error
-                    if one.name in ("in_place", "by_name", "beside"):
-                        assert result.error is not None
-                        assert result.error.failed_processor == "raising"
-                events.clear()
+            pairs = [(one, TestState(count=number)) for one, number in teller.work()]
+            results = await runtime.execute_many(pairs)
+            letters = {one.execution_id: one.error for one in await runtime.dead.list()}
+            told = events.events("*:failed") + events.events("processor:retrying")
+    for (one, number), result in zip(teller.work(), results, strict=True):
+        execution_id = result.metadata.execution_id
+        teller.told[f"the result of {one.name}", number] = result.error
+        teller.told[f"the dead letter of {one.name}", number] = letters[execution_id]
+        for event in told:
+            if event.execution_id == execution_id:
+                teller.told[f"{event.type} of {one.name}", number] = event.data["error"]
+        if one.name in ("in_place", "by_name", "beside"):
+            assert result.error is not None
+            assert result.error.failed_processor == "raising"
     _look_at(teller)
 
 
@@ -215,7 +219,9 @@ def _look_at(teller: _Teller) -> None:
         differences = _differences(described(KINDS[number]()), described(error))
         assert not differences, f"{where} tells of {KINDS[number]()!r} otherwise: {differences}"
     for number, make_error in enumerate(KINDS):
-        places = sum(known == number for _, known in teller.told)
-        hooks = ("should_retry", "on_retry", "on_exhausted", "processor:retrying")
-        expected = 4 * len(teller.ways) + 1 + len(hooks) * make_error().retryable
-        assert places == expected, f"{make_error()!r} was told in {places} places of {expected}"
+        places = {where for where, known in teller.told if known == number}
+        ways = sum(known == number for _, known in teller.work())
+        others = number in SAMPLES, number in SAMPLES and make_error().retryable
+        # For each its result, letter and two ends; what was called with; three hooks and an event.
+        expected = 4 * ways + others[0] + 4 * others[1]
+        assert len(places) == expected, f"{make_error()!r} was told in {sorted(places)}"

@@ -33,6 +33,8 @@ async def test_state_expires_with_its_ttl_and_not_before(kit: Kit) -> None:
 
     async with kit.runtime() as runtime:
         await runtime.state.set("b", TestState(count=2))
+        for name in ("c", "d", "e"):  # which nobody reads until they are gone
+            await runtime.state.set(name, TestState(), ttl)
         started = trio.current_time()
         await runtime.state.set("a", TestState(count=1), ttl=ttl)
         if kit.virtual_time:
@@ -46,6 +48,10 @@ async def test_state_expires_with_its_ttl_and_not_before(kit: Kit) -> None:
         assert await runtime.state.get("a") is None
         assert await runtime.state.version("a") == 0
         assert (await committed(runtime, "b")).state.count == 2
+        assert await runtime.state.set("c", TestState(), expected_version=0) == 1
+        assert await runtime.state.set("d", TestState()) == 1
+        with pytest.raises(StateNotFoundError):
+            await runtime.state.update("e", add_one)
 
 
 @rule("STA-022")

@@ -33,7 +33,11 @@ async def test_write_that_expects_another_version_changes_nothing(kit: Kit) -> N
             assert conflict.value.context["expected"] == wrong
             assert conflict.value.context["actual"] == 2
         kept = await committed(runtime, "a")
+        same = TestState(count=3)
+        again = [await store.set("b", same) for _ in range(3)]
+        again.append(await store.set("b", same, expected_version=3))
     assert (kept.version, kept.state.count) == (2, 2)
+    assert again == [1, 2, 3, 4], "what is set as it was is a commit like any other"
 
 
 @rule("STA-004")

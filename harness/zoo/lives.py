@@ -1,0 +1,78 @@
+"""What holds the first time, or while somebody asks for it, and at no other time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from am2z.base import BaseRuntime
+from am2z.local.state import LocalStateManager
+from am2z.resources import ResourceMonitor
+from harness.zoo.edit import edit
+from harness.zoo.mutant import mutant
+
+__all__: list[str] = []
+
+
+@mutant("equal-state-is-no-commit", rule="STA-002")
+@contextmanager
+def equal_state_is_no_commit() -> Iterator[None]:
+    """A state that is set again as it was is no commit."""
+    right = "    record = StateRecord(version + 1, name, data, digest)\n"
+    wrong = (
+        "    if current is not None and current.checksum == digest:\n"
+        "        return version\n"
+        "    record = StateRecord(version + 1, name, data, digest)\n"
+    )
+    with edit(LocalStateManager, "write", right, wrong):
+        yield
+
+
+@mutant("ended-state-is-compared-with", rule="STA-007")
+@contextmanager
+def ended_state_is_compared_with() -> Iterator[None]:
+    """A state whose time is over is in the way of who expects none, until somebody reads it."""
+    right = "current = self._peek(session_id)"
+    wrong = "current = self._records.get(session_id, (None,))[0]"
+    with edit(LocalStateManager, "write", right, wrong):
+        yield
+
+
+@mutant("warning-tells-its-threshold", rule="RES-010")
+@contextmanager
+def warning_tells_its_threshold() -> Iterator[None]:
+    """A warning tells its threshold, and not what is in use."""
+    right = "self._on_warning(resource, share, threshold)"
+    wrong = "self._on_warning(resource, threshold, threshold)"
+    with edit(ResourceMonitor, "_watch", right, wrong):
+        yield
+
+
+@mutant("idle-sessions-end-in-the-first-life-only", rule="RES-017")
+@contextmanager
+def idle_sessions_end_in_the_first_life_only() -> Iterator[None]:
+    """A runtime that was stopped and started again ends no idle sessions."""
+    right = "nursery.start_soon(self._end_idle_sessions)"
+    wrong = (
+        'if "_has_lived" not in vars(self):\n'
+        '                vars(self)["_has_lived"] = True\n'
+        "                nursery.start_soon(self._end_idle_sessions)"
+    )
+    with edit(BaseRuntime, "_live", right, wrong):
+        yield
+
+
+@mutant("metrics-that-nobody-wanted", rule="EVT-005")
+@contextmanager
+def metrics_that_nobody_wanted() -> Iterator[None]:
+    """A runtime without a metrics_interval tells its metrics all the same."""
+    right = (
+        "            if self.config.metrics_interval is not None:\n"
+        "                nursery.start_soon(self._collect_metrics, "
+        "self.config.metrics_interval)"
+    )
+    wrong = (
+        "            nursery.start_soon(self._collect_metrics, self.config.metrics_interval or 0.5)"
+    )
+    with edit(BaseRuntime, "_live", right, wrong):
+        yield
