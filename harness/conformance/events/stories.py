@@ -244,3 +244,28 @@ async def test_handle_answers_the_last_percent_that_was_reported(kit: Kit) -> No
         ended = await handle.progress()
         await first.result()
     assert (waiting, half, ended) == (0, 50, 75.5)
+    await _look_at_other_ends(kit)
+
+
+async def _look_at_other_ends(kit: Kit) -> None:
+    """However it ends, it was as far as it was; what was refused never got anywhere."""
+    gate = Gate()
+
+    async def report(state: TestState, ctx: Context) -> TestState:
+        await ctx.update_progress(20)
+        await ctx.update_progress(state.count)
+        if state.count == 30:
+            raise BusinessError("no further")
+        return await gate.run(state, ctx)
+
+    async with kit.runtime(make("report", report)) as runtime:
+        failed = await runtime.submit("report", TestState(count=30))
+        await failed.result()
+        cancelled = await runtime.submit("report", TestState(count=40), "a")
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        await cancelled.cancel()
+        nobody = await runtime.submit("nobody", TestState())
+        await nobody.result()
+        told = [await handle.progress() for handle in (failed, cancelled, nobody)]
+    assert told == [30, 40, 0]
