@@ -35,6 +35,7 @@ from am2z import (
 )
 from harness.collector import TestEventCollector
 from harness.conformance._processors import make
+from harness.conformance._watching import exact
 from harness.conformance.errors._shared import OutOfStockError
 from harness.kit import Kit
 from harness.rules import rule
@@ -138,7 +139,7 @@ def _differences(expected: dict[str, Any], actual: dict[str, Any]) -> dict[str, 
     """What is told otherwise; what is not told at all is not even ``None``."""
     missing = "<not there>"
     told = {key: actual.get(key, missing) for key in {*expected, *actual}}
-    return {key: value for key, value in told.items() if expected.get(key, missing) != value}
+    return {k: v for k, v in told.items() if exact(expected.get(k, missing)) != exact(v)}
 
 
 class _Teller:

@@ -18,6 +18,7 @@ from am2z import (
 )
 from harness.collector import TestEventCollector
 from harness.conformance._processors import Gate, flaky, make, within
+from harness.conformance._watching import exact
 from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
@@ -78,7 +79,7 @@ def _plain(event: Event) -> Told:
         data["error"] = type(data["error"]).__name__
     if isinstance(data.get("execution_time"), float) and data["execution_time"] >= 0:
         data["execution_time"] = "seconds"
-    return event.type, data
+    return str(event.type), data
 
 
 @rule("EVT-025")
@@ -114,7 +115,7 @@ async def _look_at_story(
             await events.wait_for_event("shop:closed")
         told = [event for event in events.events() if event.execution_id]
         others = [event for event in events.events("shop:*") if not event.execution_id]
-    assert [_plain(event) for event in told] == story, one.name
+    assert exact([_plain(event) for event in told]) == exact(story), one.name
     for event in told:
         whose = (event.execution_id, event.session_id, event.processor_name)
         assert whose == (meta.execution_id, meta.session_id, one.name), f"{event.type}: {whose}"
