@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from am2z import codec, error
 from am2z.error import AM2ZError
 from am2z.queue.payload import Ending
 from am2z.queue.run import Run
 from am2z.queue.stream import EventReader
 from harness.zoo.edit import edit
-from harness.zoo.mutant import mutant, script
+from harness.zoo.mutant import mutant, patch, script
 
 __all__: list[str] = []
 
@@ -72,6 +73,26 @@ def only_first_line_crosses() -> Iterator[None]:
     right = "say(self.message)"
     wrong = 'say(self.message).partition("\\n")[0]'
     with edit(AM2ZError, "_describe", right, wrong):
+        yield
+
+
+@mutant("truth-crosses-as-a-number", rule="ERR-010", base="queue")
+@contextmanager
+def truth_crosses_as_a_number() -> Iterator[None]:
+    """What is true or false in an error's context comes back as 1 or 0."""
+    right = "    elif value is not None and not isinstance(value, bool):"
+    wrong = (
+        "    elif isinstance(value, bool):\n        plain = int(value)\n    elif value is not None:"
+    )
+    with edit(error, "_plain", right, wrong):
+        yield
+
+
+@mutant("large-error-loses-its-class", rule="ERR-021", base="queue")
+@contextmanager
+def large_error_loses_its_class() -> Iterator[None]:
+    """An error that is too large comes back as one of no class."""
+    with patch(codec, "_LAST_TO_GO", ("code", "category", "severity", "retryable", "fields")):
         yield
 
 

@@ -163,6 +163,28 @@ async def test_an_error_comes_back_as_its_own_class(kit: Kit) -> None:
         ErrorSeverity.CRITICAL,
     )
     assert error.context == {"shelf": ["A", 7]}
+    await _look_at_large_errors(kit)
+
+
+async def _look_at_large_errors(kit: Kit) -> None:
+    """One that carries too much may lose what it carries, and stays what it is."""
+    errors = [OutOfStockError("chair", wanted=3), OutOfStockError("desk" * 20_000, wanted=4)]
+    for error in errors:
+        error.context["log"] = ["a line of a log"] * 10_000
+
+    async def fail(state: TestState, _ctx: Context) -> NoReturn:
+        raise errors[state.count]
+
+    async with kit.runtime(make("fail", fail)) as runtime:
+        states = [TestState(count=number) for number in range(len(errors))]
+        results = await runtime.execute_many("fail", states)
+    for expected, result in zip(errors, results, strict=True):
+        arrived = result.error
+        assert type(arrived) is OutOfStockError, repr(arrived)
+        assert (arrived.code, arrived.severity) == ("OUT_OF_STOCK", ErrorSeverity.CRITICAL)
+        assert arrived.message[:1_000] == expected.message[:1_000]
+    assert isinstance(results[0].error, OutOfStockError)
+    assert (results[0].error.sku, results[0].error.wanted) == ("chair", 3)
 
 
 @rule("ERR-026")
