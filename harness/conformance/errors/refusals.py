@@ -203,6 +203,8 @@ async def _look_at_answers(
                 raise AssertionError(f"{way} raised what is to be answered: {error!r}") from error
         assert type(result.error) is expected, f"{way} answered {result.error!r}"
         assert word in str(result.error), f"{way} answered {result.error}"
+        if isinstance(result.error, ProcessorNotFoundError):
+            assert result.error.processor_name == name, way
         assert not result.success
         assert (result.state.count, result.state.items) == (7, ["given"]), way
         meta = result.metadata

@@ -66,7 +66,7 @@ async def test_metrics_are_told_at_each_interval(kit: Kit) -> None:
         with TestEventCollector(runtime) as events:
             await runtime.execute(increment, TestState())
             if kit.virtual_time:  # elsewhere it would take too long to tell
-                await trio.sleep(10.0)
+                await trio.sleep(kit.timeout)
             assert not events.events("metrics:*"), "metrics are told that nobody wanted"
 
 
