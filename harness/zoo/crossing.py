@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from am2z import codec, error
 from am2z.error import AM2ZError
+from am2z.queue.dead import QueueDeadLetters
 from am2z.queue.payload import Ending
 from am2z.queue.run import Run
 from am2z.queue.stream import EventReader
@@ -93,6 +94,26 @@ def truth_crosses_as_a_number() -> Iterator[None]:
 def large_error_loses_its_class() -> Iterator[None]:
     """An error that is too large comes back as one of no class."""
     with patch(codec, "_LAST_TO_GO", ("code", "category", "severity", "retryable", "fields")):
+        yield
+
+
+@mutant("retried-letter-needs-no-room", rule="ERR-034", base="queue")
+@contextmanager
+def retried_letter_needs_no_room() -> Iterator[None]:
+    """The retry of a dead letter is taken by a queue that is full."""
+    right = "max_queue=shard.dispatch.most_waiting"
+    wrong = "max_queue=0"
+    with edit(QueueDeadLetters, "retry", right, wrong):
+        yield
+
+
+@mutant("retried-letter-needs-no-worker", rule="ERR-034", base="queue")
+@contextmanager
+def retried_letter_needs_no_worker() -> Iterator[None]:
+    """The retry of a dead letter waits for a processor that nobody serves."""
+    right = "need_served=True"
+    wrong = "need_served=False"
+    with edit(QueueDeadLetters, "retry", right, wrong):
         yield
 
 

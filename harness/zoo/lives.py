@@ -6,12 +6,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from am2z.base import BaseRuntime
+from am2z.dead import DeadLetters
+from am2z.local.dead import LocalDeadLetters
 from am2z.local.state import LocalStateManager
 from am2z.resources import ResourceMonitor
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant
 
 __all__: list[str] = []
+
+
+@mutant("letter-is-gone-before-its-retry", rule="ERR-034")
+@contextmanager
+def letter_is_gone_before_its_retry() -> Iterator[None]:
+    """A dead letter is gone after a retry that was refused, in one process as well."""
+    right = "await self._resubmit(letter, new_id)\n    self._letters.pop(execution_id, None)"
+    wrong = "self._letters.pop(execution_id, None)\n    await self._resubmit(letter, new_id)"
+    with edit(LocalDeadLetters, "retry", right, wrong):
+        yield
+
+
+@mutant("no-letters-are-all-letters", rule="ERR-034")
+@contextmanager
+def no_letters_are_all_letters() -> Iterator[None]:
+    """Who asks for no dead letters gets all of them."""
+    right = "[: max(limit, 0)]"
+    wrong = "[: limit or None]"
+    with edit(DeadLetters, "list", right, wrong):
+        yield
 
 
 @mutant("equal-state-is-no-commit", rule="STA-002")

@@ -4,6 +4,7 @@ from harness.conformance.errors.answers import *
 from harness.conformance.errors.compositions import *
 from harness.conformance.errors.hooks import *
 from harness.conformance.errors.kinds import *
+from harness.conformance.errors.letters import *
 from harness.conformance.errors.refusals import *
 from harness.conformance.errors.retries import *
 from harness.conformance.errors.telling import *
