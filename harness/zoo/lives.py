@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from am2z.base import BaseRuntime
+from am2z.bus import EventBus
 from am2z.dead import DeadLetters
 from am2z.local.dead import LocalDeadLetters
+from am2z.local.runtime import LocalRuntime
 from am2z.local.state import LocalStateManager
 from am2z.resources import ResourceMonitor
 from harness.zoo.edit import edit
@@ -33,6 +35,46 @@ def no_letters_are_all_letters() -> Iterator[None]:
     right = "[: max(limit, 0)]"
     wrong = "[: limit or None]"
     with edit(DeadLetters, "list", right, wrong):
+        yield
+
+
+@mutant("stop-drops-dead-letters", rule="ERR-034")
+@contextmanager
+def stop_drops_dead_letters() -> Iterator[None]:
+    """A runtime that is stopped and started has lost its dead letters."""
+    right = "    self._work.end_all()\n"
+    wrong = "    self._work.end_all()\n    self._dead._letters.clear()\n"
+    with edit(LocalRuntime, "_drain", right, wrong):
+        yield
+
+
+@mutant("stop-opens-stopped-sessions", rule="RES-019")
+@contextmanager
+def stop_opens_stopped_sessions() -> Iterator[None]:
+    """A runtime that is stopped and started refuses no session any more."""
+    right = "    self._work.end_all()\n"
+    wrong = "    self._work.end_all()\n    self._sessions._stopped.clear()\n"
+    with edit(LocalRuntime, "_drain", right, wrong):
+        yield
+
+
+@mutant("warned-in-the-life-before", rule="RES-010")
+@contextmanager
+def warned_in_the_life_before() -> Iterator[None]:
+    """Who was warned before a restart is not warned again."""
+    right = "    self._above: set[str] = set()\n"
+    wrong = '    self._above: set[str] = getattr(self, "_above", set())\n'
+    with edit(ResourceMonitor, "reset", right, wrong):
+        yield
+
+
+@mutant("patterns-know-no-negation", rule="EVT-013")
+@contextmanager
+def patterns_know_no_negation() -> Iterator[None]:
+    """In a pattern [!ab] means what [ab] means."""
+    right = "if fnmatchcase(event_type, pattern)"
+    wrong = 'if fnmatchcase(event_type, pattern.replace("[!", "["))'
+    with edit(EventBus, "_find", right, wrong):
         yield
 
 

@@ -65,6 +65,8 @@ async def test_a_letter_stays_while_its_retry_is_refused(kit: Kit) -> None:
                 work, TestState(message="fail"), session_id, execution_id=new_id
             )
             assert (await again.result()).success
+        await runtime.stop()
+        await runtime.start()
         await _look_at_questions(runtime, ids)
 
 

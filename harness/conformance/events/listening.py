@@ -132,7 +132,8 @@ async def test_patterns_are_shell_style_and_case_matters(kit: Kit) -> None:
         return lambda event: types.append(event.type)
 
     seen: dict[str, list[str]] = {
-        pattern: [] for pattern in ("order:*", "order:?", "order:[ab]", "*", "Order:*", "order")
+        pattern: []
+        for pattern in ("order:*", "order:?", "order:[ab]", "order:[!ab]", "*", "Order:*", "order")
     }
     async with kit.runtime() as runtime:
         for pattern, types in seen.items():
@@ -144,6 +145,7 @@ async def test_patterns_are_shell_style_and_case_matters(kit: Kit) -> None:
     assert seen["order:*"] == ["order:a", "order:c", "order:long"]
     assert seen["order:?"] == ["order:a", "order:c"]
     assert seen["order:[ab]"] == ["order:a"]
+    assert seen["order:[!ab]"] == ["order:c"]
     assert [name for name in seen["*"] if name.startswith("o")] == [*seen["order:*"], "other:a"]
     assert seen["Order:*"] == seen["order"] == []
 

@@ -111,6 +111,12 @@ async def test_stopped_session_is_forgotten_after_its_ttl(kit: Kit) -> None:
         await wait_for_condition(is_open, message="the end of a stopped session's TTL")
         took = trio.current_time() - started
     assert took >= ttl - CLOCK_GRAIN
+    async with kit.runtime(increment) as runtime:
+        await runtime.stop_session("c")
+        await runtime.stop()
+        await runtime.start()
+        refused = await runtime.execute(increment, TestState(), "c")
+        assert isinstance(refused.error, SessionStoppedError), "a restart has opened it again"
     async with kit.runtime(increment, limits=ResourceLimits(session_ttl=ttl)) as runtime:
 
         async def is_forgotten() -> bool:

@@ -97,6 +97,10 @@ async def test_memory_above_its_threshold_is_warned_of_and_refuses_nothing(kit: 
             results = await runtime.execute_many(increment, [TestState()] * 3)
             warning = await events.wait_for_event("resource:warning")
             warnings = events.events("resource:warning")
+            await runtime.stop()
+            await runtime.start()  # a new life, in which nobody was warned
+            assert (await runtime.execute(increment, TestState())).success
+            await events.wait_for_event("resource:warning", count=2)
     assert all(result.success for result in results)
     assert warning.data["resource"] == "memory"
     assert warning.data["threshold"] == 0.05
