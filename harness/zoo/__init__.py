@@ -58,6 +58,7 @@ MODULES = tuple(
         "unseen_fifth",
         "unseen_sixth",
         "families",
+        "forms",
         "audience",
         "figures",
         "crossing",
