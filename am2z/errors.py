@@ -234,7 +234,10 @@ class PoisonExecutionError(AM2ZError):
 
 
 class PayloadTooLargeError(AM2ZError):
-    """An encoded state is larger than ``RuntimeConfig.max_payload_bytes``."""
+    """What is to cross is too large: a state of more than ``RuntimeConfig.max_payload_bytes``.
+
+    ``context`` has its ``size`` and the ``limit``, in bytes.
+    """
 
     code = "PAYLOAD_TOO_LARGE"
     category = ErrorCategory.RESOURCE

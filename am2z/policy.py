@@ -25,7 +25,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     An error that is not ``retryable`` is never retried; ``should_retry(error, attempt)`` may refuse
     further ones. ``on_retry(error, attempt)`` is called before each wait and
     ``on_exhausted(error, attempt)`` when the last attempt failed. A hook may take the error alone,
-    and may be async.
+    and may be async. One that raises makes the failure final: it is the cause of the
+    ``ConfigurationError`` that the caller gets.
 
     Raises ``ConfigurationError`` for values that make no sense.
 

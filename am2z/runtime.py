@@ -210,12 +210,16 @@ class RuntimeCore(Protocol):
 
     @abstractmethod
     def on(self, event_type: str, handler: EventHandler) -> None:
-        """Call ``handler`` with each event of a type or shell-style pattern (``processor:*``)."""
+        """Call ``handler`` with each event of a type or shell-style pattern (``processor:*``).
+
+        One that is given twice is called twice. Raises ``ConfigurationError`` for what is no plain
+        function of one event, and for an illegal name.
+        """
         ...
 
     @abstractmethod
     def off(self, event_type: str, handler: EventHandler) -> None:
-        """Undo ``on``. No error where it was not there."""
+        """Undo one ``on``. No error where it was not there."""
         ...
 
     @abstractmethod

@@ -158,7 +158,8 @@ class StateManager(Protocol):
 
         ``fn`` may run several times. The state's time to live stays what it is, unless the runtime
         has a ``state_ttl``, which begins anew with each write. Raises ``StateNotFoundError`` where
-        there is no state, and ``StateConflictError`` when others keep winning.
+        there is no state, ``StateConflictError`` when others keep winning, ``ValidationError``
+        where ``fn`` returns no state, and what ``fn`` raises.
         """
         ...
 

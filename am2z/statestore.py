@@ -75,7 +75,7 @@ class BaseStateManager(ABC):
 
     @abstractmethod
     async def delete(self, session_id: str) -> None:
-        """Forget the session's state. No error where there is none."""
+        """Forget the session's state, after ``check_name``. No error where there is none."""
 
     async def get(self, session_id: str, cls: type[Any] | None = None) -> Versioned[Any] | None:
         """The committed state of a session, or ``None``.
@@ -143,6 +143,7 @@ class BaseStateManager(ABC):
             new = await answer if inspect.isawaitable(answer) else answer
             if not isinstance(new, AppState):
                 raise ValidationError("state", f"the update returned a {type(new).__name__}")
+            new = in_session(new, session_id)  # what is answered is what is stored
             try:
                 await self._set(
                     session_id,

@@ -6,6 +6,7 @@ import math
 
 import trio
 
+from am2z.ids import check_name
 from am2z.state import AppState
 from am2z.statestore import BaseStateManager, StateRecord, conflict
 from am2z.typenames import type_name
@@ -60,6 +61,7 @@ class LocalStateManager(BaseStateManager):
 
     async def delete(self, session_id: str) -> None:
         """See ``BaseStateManager.delete``."""
+        check_name(session_id, "session")
         await trio.lowlevel.checkpoint()
         self._records.pop(session_id, None)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from am2z.errors import NetworkError, StateCorruptError
+from am2z.ids import check_name
 from am2z.queue.keys import encode
 from am2z.queue.node import Node, network_errors
 from am2z.queue.protocol import StateWrite
@@ -75,6 +76,7 @@ class RedisStateManager(BaseStateManager):
 
     async def delete(self, session_id: str) -> None:
         """See ``BaseStateManager.delete``."""
+        check_name(session_id, "session")
         node = self._node_of(session_id)
         with network_errors(node.client.safe_url):
             await node.client.call("DEL", node.key(f"st:{encode(session_id)}"), idempotent=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from am2z import Context, Event, ResourceMonitor, Runtime, Versioned
@@ -16,6 +16,7 @@ __all__ = [
     "committed",
     "count_events",
     "events_of",
+    "exact",
     "grammar_errors",
     "monitor_of",
     "recorded",
@@ -47,6 +48,15 @@ async def committed(runtime: Runtime, session_id: str) -> Versioned[TestState]:
     found = await runtime.state.get(session_id, TestState)
     assert found is not None, f"session {session_id!r} has no committed state"
     return found
+
+
+def exact(value: object) -> object:
+    """``value`` as what is equal only to the same of the same kinds: ``True`` is not 1 then."""
+    if isinstance(value, Mapping):
+        return {key: exact(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value), [exact(part) for part in value]
+    return type(value), value
 
 
 def monitor_of(runtime: Runtime) -> ResourceMonitor:

@@ -57,6 +57,12 @@ MODULES = tuple(
         "unseen_fourth",
         "unseen_fifth",
         "unseen_sixth",
+        "families",
+        "forms",
+        "audience",
+        "figures",
+        "crossing",
+        "lives",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -11,6 +11,7 @@ from am2z.authoring import (
     MAX_DEAD,
     BaseStateManager,
     StateRecord,
+    check_name,
     conflict,
     decode_error,
     encode_error,
@@ -81,6 +82,7 @@ class SqliteStateManager(BaseStateManager):
         return await self._database.run(write)
 
     async def delete(self, session_id: str) -> None:
+        check_name(session_id, "session")
         await self._database.run(
             lambda db: db.execute("DELETE FROM states WHERE session = ?", (session_id,))
         )
