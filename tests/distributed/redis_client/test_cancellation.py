@@ -322,7 +322,8 @@ async def test_script_behind_a_wait_that_is_cancelled_runs_and_its_reply_is_retu
                 await trio.lowlevel.checkpoint()
                 went_on = True
         assert answer == (None, 2)
-        assert scope.cancelled_caught and not went_on
+        assert scope.cancelled_caught
+        assert not went_on
 
 
 async def test_script_behind_a_wait_that_the_server_refuses_runs_all_the_same(url: str) -> None:
