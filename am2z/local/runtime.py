@@ -225,6 +225,7 @@ class LocalRuntime(BaseRuntime):
         """See ``RuntimeCore.session_stats``."""
         await trio.lowlevel.checkpoint()
         self._require_started()
+        check_name(session_id, "session")
         return self._sessions.stats(session_id)
 
     async def queue_stats(self) -> dict[str, QueueStats]:

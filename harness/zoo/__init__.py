@@ -57,6 +57,8 @@ MODULES = tuple(
         "unseen_fourth",
         "unseen_fifth",
         "unseen_sixth",
+        "families",
+        "families_of_work",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -5,7 +5,10 @@ from harness.conformance.execution.calls import *
 from harness.conformance.execution.cancelling import *
 from harness.conformance.execution.composition import *
 from harness.conformance.execution.faults import *
+from harness.conformance.execution.ids import *
+from harness.conformance.execution.options import *
 from harness.conformance.execution.scheduling import *
 from harness.conformance.execution.steps import *
 from harness.conformance.execution.submitting import *
 from harness.conformance.execution.values import *
+from harness.conformance.execution.ways import *

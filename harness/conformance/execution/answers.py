@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from am2z import (
+    BusinessError,
     ConfigurationError,
     Context,
     ExecutionCancelledError,
@@ -35,6 +36,7 @@ from harness.conformance._processors import (
 from harness.conformance._watching import recorded
 from harness.conformance.execution._shared import ONE_SLOT
 from harness.kit import Kit
+from harness.processors import create_error_processor
 from harness.rules import rule
 from harness.states import TestState
 from harness.waiting import wait_for_condition
@@ -56,6 +58,7 @@ async def test_the_processors_result_reaches_the_caller(kit: Kit) -> None:
     async with kit.runtime(increment, settle) as runtime:
         result = await runtime.execute(increment, TestState(count=1, message="kept"))
         settled = (await runtime.execute(settle, TestState(count=3))).unwrap()
+        reckoned = (await runtime.execute(increment, settled)).unwrap()
         large = TestState(message="ä" * 150_000, items=[str(n) for n in range(5_000)])
         carried = (await runtime.execute(increment, large, "session")).unwrap()
         kept = await runtime.state.get("session", TestState)
@@ -64,6 +67,8 @@ async def test_the_processors_result_reaches_the_caller(kit: Kit) -> None:
     assert kept.state == carried
     assert isinstance(settled, Receipt), f"the result came back as a {type(settled).__name__}"
     assert (settled.count, settled.number) == (3, 7)
+    assert isinstance(reckoned, Receipt), "who takes a state takes those of its subclasses"
+    assert (reckoned.count, reckoned.number) == (4, 7)
     assert result.success
     assert result.error is None
     assert (result.state.count, result.state.message) == (2, "kept")
@@ -71,17 +76,6 @@ async def test_the_processors_result_reaches_the_caller(kit: Kit) -> None:
     assert result.metadata.execution_id
     assert result.metadata.attempt == 1
     assert result.execution_time >= 0
-
-
-@rule("EXE-002")
-async def test_an_unknown_processor_is_a_failed_result(kit: Kit) -> None:
-    async with kit.runtime(increment) as runtime:
-        with within(kit, "an answer for work that nobody serves"):
-            result = await runtime.execute("nobody", TestState(count=1))
-    assert not result.success
-    assert isinstance(result.error, ProcessorNotFoundError)
-    assert "nobody" in str(result.error)
-    assert result.state.count == 1
 
 
 @rule("EXE-004")
@@ -219,6 +213,7 @@ async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
 async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
     started, let_go = threading.Event(), threading.Event()
     known: list[tuple[str, str, int, int]] = []
+    refused: list[object] = []
 
     @processor
     def blocking(state: TestState, given: Context) -> TestState:
@@ -230,14 +225,25 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
         known.append((ctx.execution_id, ctx.session_id, ctx.metadata.attempt, ctx.call_depth))
         ctx.emit("thread:told", {"by": "its own"})
         ctx.runtime.emit("thread:said", {"by": "the runtime"})
+        for wrong in ("", "a\nb"):
+            with pytest.raises(ConfigurationError):
+                ctx.call(wrong, state)
+            with pytest.raises(ConfigurationError):
+                ctx.emit(wrong)
+        with pytest.raises(ValidationError):
+            ctx.update_progress(101)
+        refused.extend((ctx.call("nobody", state).error, ctx.call(refusing, state).error))
+        state = ctx.call(increment, state).unwrap()
         return ctx.call("increment", state).unwrap().evolve(message=threading.current_thread().name)
 
-    async with kit.runtime(blocking, increment) as runtime:
+    refusing = create_error_processor("refusing", "business")
+    async with kit.runtime(blocking, increment, refusing) as runtime:
         events = TestEventCollector(runtime).start()
         handle = await runtime.submit(blocking, TestState(count=1))
         await wait_for_condition(started.is_set, kit.timeout, message="the thread to start")
         let_go.set()
         result = await handle.result()
+        assert await handle.progress() == 50
         said = await events.wait_for_event("thread:said", kit.timeout)
         told = events.events("thread:told")
         events.stop()
@@ -247,7 +253,8 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
     assert (said.execution_id, said.data) == ("", {"by": "the runtime"})
     meta = result.metadata
     assert known == [(meta.execution_id, meta.session_id, 1, 0)]
-    assert result.unwrap().count == 2
+    assert [type(error) for error in refused] == [ProcessorNotFoundError, BusinessError]
+    assert result.unwrap().count == 3
     assert result.state.message != threading.current_thread().name
 
 

@@ -7,14 +7,16 @@ import trio
 
 from am2z import (
     Context,
+    Event,
     ExecutionTimeoutError,
     ProcessorExecutionError,
     RuntimeConfig,
     RuntimeNotStartedError,
+    SessionStoppedError,
     processor,
 )
 from harness.collector import TestEventCollector
-from harness.conformance._processors import CLOCK_GRAIN, Gate, flaky, increment, within
+from harness.conformance._processors import CLOCK_GRAIN, Gate, flaky, increment, make, within
 from harness.kit import Kit
 from harness.processors import create_error_processor
 from harness.rules import rule
@@ -105,6 +107,51 @@ async def test_a_stopped_runtime_starts_again(kit: Kit) -> None:
     assert kept is not None
     assert kept.state.count == 2
     assert second.state.count == 3
+    await _look_at_what_is_known(kit)
+
+
+async def _look_at_what_is_known(kit: Kit) -> None:
+    """Whatever it knew before it stopped, it knows when it has started again."""
+    fences: list[int] = []
+    told: list[Event] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        fences.append(ctx.fence)
+        return state.evolve(count=state.count + 1)
+
+    noting, refusing = make("noting", note), create_error_processor("refusing")
+    async with kit.runtime(noting, refusing) as runtime:
+
+        async def known() -> dict[str, object]:
+            return {
+                "sessions": await runtime.active_sessions(),
+                "figures": await runtime.queue_stats(),
+                "figures of a session": await runtime.session_stats("a"),
+                "dead letters": [one.execution_id for one in await runtime.dead.list()],
+                "version": await runtime.state.version("a"),
+                "processors": runtime.list_processors(),
+            }
+
+        await runtime.execute(refusing, TestState(), "a")
+        await runtime.execute(noting, TestState(), "a")
+        await runtime.stop_session("stopped")
+        handle = await runtime.submit(noting, TestState(), "a", execution_id="bill-1")
+        await handle.result()
+        runtime.on("queue:completed", told.append)
+        before = await known()
+        await runtime.stop()
+        await runtime.start()
+        assert await known() == before
+        refused = await runtime.execute(noting, TestState(), "stopped")
+        again = await runtime.submit(noting, TestState(), "a", execution_id="bill-1")
+        assert (await again.result()).state.count == 1
+        assert len(fences) == 2, "an id that was used before the stop ran again"
+        last = await runtime.execute(noting, TestState(), "a")
+        assert await runtime.dead.drop((await runtime.dead.list())[0].execution_id)
+    assert isinstance(refused.error, SessionStoppedError), repr(refused.error)
+    assert fences == sorted(set(fences)), f"fences begin anew: {fences}"
+    heard = [event.execution_id for event in told]
+    assert last.metadata.execution_id in heard, "a handler of before the stop hears nothing"
 
 
 @rule("LIF-011")

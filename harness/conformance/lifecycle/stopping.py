@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Awaitable, Callable, Mapping
+
 import trio
 
 from am2z import (
@@ -20,6 +21,7 @@ from am2z import (
 )
 from harness.conformance._processors import Gate, assert_waited, flaky, increment, make, within
 from harness.kit import Kit
+from harness.processors import create_error_processor
 from harness.rules import rule
 from harness.states import TestState
 from harness.waiting import wait_for_condition
@@ -27,15 +29,57 @@ from harness.waiting import wait_for_condition
 
 @rule("LIF-002")
 async def test_a_stopped_runtime_refuses_work(kit: Kit) -> None:
-    async with kit.runtime(increment) as runtime:
+    runs: list[int] = []
+    counted, refusing = flaky("counted", [], runs=runs), create_error_processor("refusing")
+    async with kit.runtime(counted, refusing) as runtime:
+        letter = (await runtime.execute(refusing, TestState())).metadata.execution_id
+
+        async def emit() -> None:
+            runtime.emit("told:nobody")
+
+        async def lock() -> None:
+            async with runtime.lock("ledger"):
+                pass
+
+        state, pair = TestState(), [(counted, TestState())]
+        ways: dict[str, Callable[[], Awaitable[object]]] = {
+            "execute": lambda: runtime.execute(counted, state),
+            "execute, in a session": lambda: runtime.execute("counted", state, "s"),
+            "execute_in_session": lambda: runtime.execute_in_session(counted, state, "s"),
+            "execute_many": lambda: runtime.execute_many(counted, [state]),
+            "execute_many, of pairs": lambda: runtime.execute_many(pair, None, "s"),
+            "submit": lambda: runtime.submit(counted, state),
+            "submit, for later": lambda: runtime.submit(counted, state, delay=3600.0),
+            "dead.retry": lambda: runtime.dead.retry(letter),
+            "sync_processors": runtime.sync_processors,
+            "stats": runtime.stats,
+            "queue_stats": runtime.queue_stats,
+            "session_stats": lambda: runtime.session_stats("s"),
+            "active_sessions": runtime.active_sessions,
+            "stop_session": lambda: runtime.stop_session("s"),
+            "clean_session": lambda: runtime.clean_session("s"),
+            "clean_all_sessions": runtime.clean_all_sessions,
+            "emit": emit,
+            "lock": lock,
+        }
         await runtime.stop()
         assert not runtime.is_started
-        with pytest.raises(RuntimeNotStartedError):
-            await runtime.execute(increment, TestState())
-        with pytest.raises(RuntimeNotStartedError):
-            await runtime.submit(increment, TestState())
-        with pytest.raises(RuntimeNotStartedError):
-            await runtime.execute_many(increment, [TestState()])
+        assert await _refused(ways) == list(ways), "what a stopped runtime refuses, and shall"
+        await runtime.start()
+        assert (await runtime.execute(counted, TestState(), "s")).success
+    assert await _refused(ways) == list(ways), "what a runtime refuses after its block, and shall"
+    assert len(runs) == 1, "what was refused has run"
+
+
+async def _refused(ways: Mapping[str, Callable[[], Awaitable[object]]]) -> list[str]:
+    """Which of them raise that the runtime is not started."""
+    found: list[str] = []
+    for name, ask in ways.items():
+        try:
+            await ask()
+        except RuntimeNotStartedError:
+            found.append(name)
+    return found
 
 
 @rule("LIF-005")
@@ -77,6 +121,7 @@ async def test_stop_lets_what_runs_finish(kit: Kit) -> None:
     assert result.success, f"work that needed a moment more ended with {result.error!r}"
     assert result.state.processed
     await _call_while_stopping(kit)
+    await _leave_the_block(kit)
     kit.leave_work()
     endless, grace = Gate("endless"), 0.05
     async with kit.runtime(
@@ -91,6 +136,31 @@ async def test_stop_lets_what_runs_finish(kit: Kit) -> None:
         took = trio.current_time() - began
     assert endless.was_cancelled
     assert_waited(kit, [took], [grace])
+
+
+async def _leave_the_block(kit: Kit) -> None:
+    """The end of a block is a stop(), with the same grace."""
+    gate, results = Gate(), list[ProcessorResult[TestState]]()
+
+    async def note(handle: ExecutionHandle[TestState]) -> None:
+        results.append(await handle.result())
+
+    async def open_late(runtime: Runtime) -> None:
+        await wait_for_condition(lambda: not runtime.is_started, message="the end of the block")
+        gate.open()
+
+    config = RuntimeConfig(shutdown_grace=2 * kit.timeout)
+    async with (
+        trio.open_nursery() as outside,
+        kit.runtime(gate.processor, config=config) as runtime,
+    ):
+        handle = await runtime.submit(gate.processor, TestState())
+        outside.start_soon(note, handle)
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        outside.start_soon(open_late, runtime)
+    assert not gate.was_cancelled, "what ran at the end of the block had no grace"
+    assert [result.success for result in results] == [True], repr(results[0].error)
 
 
 async def _call_while_stopping(kit: Kit) -> None:

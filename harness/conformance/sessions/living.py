@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Awaitable, Callable
 
-from am2z import ConfigurationError
+from am2z import ConfigurationError, SessionStoppedError
 from harness.conformance._processors import Gate, increment, within
 from harness.conformance._watching import committed
 from harness.kit import Kit
@@ -72,23 +72,47 @@ async def test_cleaning_all_sessions_leaves_none(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         for name in ("a", "b", "c"):
             await runtime.execute(increment, TestState(), name)
+        await runtime.stop_session("stopped")
         await runtime.clean_all_sessions()
         assert await runtime.active_sessions() == []
         assert not any([await runtime.state.exists(name) for name in ("a", "b", "c")])
+        assert [await runtime.session_stats(name) for name in ("a", "b", "c")] == [{}] * 3
         assert (await runtime.execute(increment, TestState(), "a")).success
+        await runtime.clean_all_sessions()
+        await runtime.clean_all_sessions()  # of none at all
+        refused = await runtime.execute(increment, TestState(), "stopped")
+    assert isinstance(refused.error, SessionStoppedError), "a stopped session is no active one"
 
 
 @rule("SES-019")
 async def test_illegal_session_id_is_refused_at_once(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
-        for session_id in ("", "a\nb", "a\x00b", "x" * 257):
-            for ask in (
-                lambda name: runtime.execute(increment, TestState(), name),
-                lambda name: runtime.submit(increment, TestState(), name),
-                lambda name: runtime.state.set(name, TestState()),
-            ):
-                with pytest.raises(ConfigurationError):
+        pair = [(increment, TestState())]
+        ways: dict[str, Callable[[str], Awaitable[object]]] = {
+            "execute": lambda name: runtime.execute(increment, TestState(), name),
+            "submit": lambda name: runtime.submit(increment, TestState(), name),
+            "execute_in_session": lambda name: runtime.execute_in_session(
+                increment, TestState(), name
+            ),
+            "execute_many": lambda name: runtime.execute_many(increment, [TestState()], name),
+            "execute_many, of pairs": lambda name: runtime.execute_many(pair, None, name),
+            "stop_session": runtime.stop_session,
+            "clean_session": runtime.clean_session,
+            "session_stats": runtime.session_stats,
+            "state.set": lambda name: runtime.state.set(name, TestState()),
+            "state.get": runtime.state.get,
+            "state.update": lambda name: runtime.state.update(name, lambda state: state),
+            "state.exists": runtime.state.exists,
+            "state.version": runtime.state.version,
+        }
+        for session_id in ("", "a\nb", "a\x00b", "x" * 257, "\ud800"):
+            refused: list[str] = []
+            for name, ask in ways.items():
+                try:
                     await ask(session_id)
+                except ConfigurationError:
+                    refused.append(name)
+            assert refused == list(ways), f"what refuses {session_id!r:.9}, and shall"
         assert await runtime.active_sessions() == []
         longest = "x" * 256
         assert (await runtime.execute(increment, TestState(), longest)).success

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+import trio.testing
 
 from am2z import Context, NetworkError, RetryPolicy, RuntimeConfig, SessionStoppedError
 from harness.collector import TestEventCollector
@@ -108,16 +109,21 @@ async def test_what_still_runs_in_a_stopped_session_commits_nothing(kit: Kit) ->
         ended.set()
         return state.evolve(count=99)
 
-    async with kit.runtime(increment, make("stubborn", stubborn)) as runtime:
+    async with (
+        kit.runtime(increment, make("stubborn", stubborn)) as runtime,
+        trio.open_nursery() as nursery,
+    ):
         await runtime.execute(increment, TestState(), "a")
         handle = await runtime.submit("stubborn", TestState(), "a")
         await begun.wait()
         await runtime.stop_session("a")
+        nursery.start_soon(handle.cancel)  # too late: why it ends is said already
+        await trio.testing.wait_all_tasks_blocked()
         may_end.set()
         result = await handle.result()
         await ended.wait()
         kept = await runtime.state.get("a", TestState)
-    assert isinstance(result.error, SessionStoppedError)
+    assert isinstance(result.error, SessionStoppedError), repr(result.error)
     assert kept is None or (kept.version, kept.state.count) == (1, 1)
 
 
