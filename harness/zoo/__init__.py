@@ -59,6 +59,7 @@ MODULES = tuple(
         "unseen_sixth",
         "families",
         "families_of_work",
+        "families_of_situations",
     )
 )
 """The modules of mutants, in the order of every report."""

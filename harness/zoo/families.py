@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import am2z.compose
+import am2z.local.engine
 from am2z.base import BaseRuntime
 from am2z.local.execution import Execution
 from am2z.local.runtime import LocalRuntime
@@ -118,6 +119,21 @@ def end_of_the_block_has_no_grace() -> Iterator[None]:
         yield
 
 
+@mutant("exception-of-the-block-in-a-group", rule="LIF-009")
+@contextmanager
+def exception_of_the_block_in_a_group() -> Iterator[None]:
+    """What a block is left by comes out of the runtime in a group, so that nobody catches it."""
+    right = BaseRuntime.__aexit__
+
+    async def leave(self: BaseRuntime, kind: Any, exc: Any, traceback: Any) -> None:
+        await right(self, kind, exc, traceback)
+        if isinstance(exc, Exception):
+            raise ExceptionGroup("the runtime's", [exc])
+
+    with patch(LocalRuntime, "__aexit__", leave):
+        yield
+
+
 @mutant("register-answers-nothing", rule="REG-001")
 @contextmanager
 def register_answers_nothing() -> Iterator[None]:
@@ -184,6 +200,21 @@ def fallback_does_not_come_along() -> Iterator[None]:
 def last_reason_wins() -> Iterator[None]:
     """Work of a stopped session that is cancelled before it ends says that it was cancelled."""
     with edit(Execution, "end_with", "if self.verdict is None:", "if True:"):
+        yield
+
+
+@mutant("stopped-session-may-be-asked-again", rule="SES-012")
+@contextmanager
+def stopped_session_may_be_asked_again() -> Iterator[None]:
+    """The error of work for a stopped session says that it may be tried again."""
+    right = am2z.local.engine.session_stopped
+
+    def stopped(session_id: str) -> Any:
+        error = right(session_id)
+        error.retryable = True
+        return error
+
+    with patch(am2z.local.engine, "session_stopped", stopped):
         yield
 
 

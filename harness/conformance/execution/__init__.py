@@ -3,6 +3,7 @@
 from harness.conformance.execution.answers import *
 from harness.conformance.execution.calls import *
 from harness.conformance.execution.cancelling import *
+from harness.conformance.execution.classes import *
 from harness.conformance.execution.composition import *
 from harness.conformance.execution.faults import *
 from harness.conformance.execution.ids import *
@@ -10,5 +11,6 @@ from harness.conformance.execution.options import *
 from harness.conformance.execution.scheduling import *
 from harness.conformance.execution.steps import *
 from harness.conformance.execution.submitting import *
+from harness.conformance.execution.threads import *
 from harness.conformance.execution.values import *
 from harness.conformance.execution.ways import *

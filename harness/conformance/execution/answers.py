@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
-from typing import cast
 
 import pytest
 import trio
 
 from am2z import (
-    BusinessError,
     ConfigurationError,
     Context,
     ExecutionCancelledError,
     ExecutionTimeoutError,
     ProcessorExecutionError,
-    ProcessorNotFoundError,
     RetryPolicy,
     RuntimeConfig,
     Success,
-    ThreadContext,
     ValidationError,
-    processor,
 )
-from harness.collector import TestEventCollector
 from harness.conformance._processors import (
     CLOCK_GRAIN,
     Gate,
@@ -36,10 +29,8 @@ from harness.conformance._processors import (
 from harness.conformance._watching import recorded
 from harness.conformance.execution._shared import ONE_SLOT
 from harness.kit import Kit
-from harness.processors import create_error_processor
 from harness.rules import rule
 from harness.states import TestState
-from harness.waiting import wait_for_condition
 
 
 class Receipt(TestState, frozen=True, kw_only=True):
@@ -209,55 +200,6 @@ async def test_the_context_tells_which_execution_it_is(kit: Kit) -> None:
     assert first.fence < second.fence < other.fence
 
 
-@rule("EXE-030")
-async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
-    started, let_go = threading.Event(), threading.Event()
-    known: list[tuple[str, str, int, int]] = []
-    refused: list[object] = []
-
-    @processor
-    def blocking(state: TestState, given: Context) -> TestState:
-        ctx = cast("ThreadContext", given)  # what a plain function is given
-        started.set()
-        if not let_go.wait(kit.timeout):
-            raise ProcessorExecutionError("the event loop stood still while this function blocked")
-        ctx.update_progress(50)
-        known.append((ctx.execution_id, ctx.session_id, ctx.metadata.attempt, ctx.call_depth))
-        ctx.emit("thread:told", {"by": "its own"})
-        ctx.runtime.emit("thread:said", {"by": "the runtime"})
-        for wrong in ("", "a\nb"):
-            with pytest.raises(ConfigurationError):
-                ctx.call(wrong, state)
-            with pytest.raises(ConfigurationError):
-                ctx.emit(wrong)
-        with pytest.raises(ValidationError):
-            ctx.update_progress(101)
-        refused.extend((ctx.call("nobody", state).error, ctx.call(refusing, state).error))
-        state = ctx.call(increment, state).unwrap()
-        return ctx.call("increment", state).unwrap().evolve(message=threading.current_thread().name)
-
-    refusing = create_error_processor("refusing", "business")
-    async with kit.runtime(blocking, increment, refusing) as runtime:
-        events = TestEventCollector(runtime).start()
-        handle = await runtime.submit(blocking, TestState(count=1))
-        await wait_for_condition(started.is_set, kit.timeout, message="the thread to start")
-        let_go.set()
-        result = await handle.result()
-        assert await handle.progress() == 50
-        said = await events.wait_for_event("thread:said", kit.timeout)
-        told = events.events("thread:told")
-        events.stop()
-    assert [(one.execution_id, one.data) for one in told] == [
-        (result.metadata.execution_id, {"by": "its own"})
-    ]
-    assert (said.execution_id, said.data) == ("", {"by": "the runtime"})
-    meta = result.metadata
-    assert known == [(meta.execution_id, meta.session_id, 1, 0)]
-    assert [type(error) for error in refused] == [ProcessorNotFoundError, BusinessError]
-    assert result.unwrap().count == 3
-    assert result.state.message != threading.current_thread().name
-
-
 @rule("EXE-034")
 async def test_an_answer_is_a_state_or_a_success(kit: Kit) -> None:
     async def succeed(state: TestState, _ctx: Context) -> Success[TestState]:
@@ -281,21 +223,3 @@ async def test_an_answer_is_a_state_or_a_success(kit: Kit) -> None:
     for failed in (nothing, bad):
         assert isinstance(failed.error, ConfigurationError), repr(failed.error)
         assert "forgetful" in str(failed.error)
-
-
-@rule("EXE-037")
-async def test_a_blocked_thread_does_not_hold_its_caller(kit: Kit) -> None:
-    let_go = threading.Event()
-
-    @processor(timeout=0.03)
-    def blocked(state: TestState, _ctx: Context) -> TestState:
-        let_go.wait(2 * kit.timeout)
-        return state
-
-    async with kit.runtime(blocked) as runtime:
-        try:
-            with within(kit, "the timeout of a function that blocks its thread"):
-                result = await runtime.execute(blocked, TestState())
-        finally:
-            let_go.set()
-    assert isinstance(result.error, ExecutionTimeoutError), repr(result.error)

@@ -7,6 +7,7 @@ from typing import Any
 
 from am2z import (
     Context,
+    ExecutionCancelledError,
     ExecutionTimeoutError,
     NetworkError,
     Processor,
@@ -18,10 +19,11 @@ from am2z import (
     parallel,
     route,
 )
-from harness.conformance._processors import Gate, Headcount, make, within
+from harness.conformance._processors import Gate, Headcount, flaky, make, within
 from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
+from harness.waiting import wait_for_condition
 
 Maker = Callable[..., Processor[Any]]
 
@@ -52,11 +54,12 @@ def made(step: Processor[TestState], **options: Any) -> dict[str, Processor[Any]
 async def test_every_kind_of_composition_keeps_its_own_options(kit: Kit) -> None:
     await _look_at_timeouts(kit)
     await _look_at_retries(kit)
+    await _look_at_back_offs(kit)
     await _look_at_limits(kit)
 
 
 async def _look_at_timeouts(kit: Kit) -> None:
-    """The time of a composition ends it, however long its step may take; and the other way."""
+    """The time of a composition ends it, however long its step may take."""
     gate = Gate("step", timeout=4 * kit.timeout)
     kinds = made(gate.processor, timeout=0.02)
     async with kit.runtime(gate.processor, *kinds.values()) as runtime:
@@ -65,13 +68,6 @@ async def _look_at_timeouts(kit: Kit) -> None:
                 result = await runtime.execute(name, TestState(count=1))
             assert isinstance(result.error, ExecutionTimeoutError), f"{name}: {result.error!r}"
             assert result.state.count == 1, name
-    short = Gate("step", timeout=0.02)
-    kinds = made(short.processor, timeout=4 * kit.timeout)
-    async with kit.runtime(short.processor, *kinds.values()) as runtime:
-        for name in kinds:
-            with within(kit, f"the timeout of the step of {name}"):
-                result = await runtime.execute(name, TestState(count=1))
-            assert isinstance(result.error, ExecutionTimeoutError), f"{name}: {result.error!r}"
 
 
 async def _look_at_retries(kit: Kit) -> None:
@@ -86,7 +82,7 @@ async def _look_at_retries(kit: Kit) -> None:
     def times(number: int) -> RetryPolicy:
         return RetryPolicy(max_attempts=number, backoff=0)
 
-    for whole, part in ((2, 1), (1, 2), (2, 2), (3, 1)):
+    for whole, part in ((2, 1), (1, 2), (3, 2)):
         step = make("step", fail, retry=times(part))
         kinds = made(step, retry=times(whole))
         async with kit.runtime(step, *kinds.values()) as runtime:
@@ -98,6 +94,35 @@ async def _look_at_retries(kit: Kit) -> None:
                 assert isinstance(result.error, NetworkError)
                 assert result.metadata.attempt == whole, name
                 assert result.state.items == ["given"], name
+
+
+async def _look_at_back_offs(kit: Kit) -> None:
+    """A step that waits for its next attempt ends with the whole: by a cancel, or by its time."""
+    policy = RetryPolicy(max_attempts=2, backoff=3600.0, max_backoff=3600.0)
+    down = flaky("down", [NetworkError("down")], retry=policy, timeout=4000.0)
+    kinds = made(down, timeout=0.05)
+    async with kit.runtime(down, *kinds.values()) as runtime:
+        for name in kinds:
+            with within(kit, f"the timeout of {name} whose step is in its back-off"):
+                result = await runtime.execute(name, TestState(count=1))
+            assert isinstance(result.error, ExecutionTimeoutError), f"{name}: {result.error!r}"
+    failed: list[int] = []
+
+    async def fail(_state: TestState, ctx: Context) -> TestState:
+        failed.append(ctx.metadata.attempt)
+        raise NetworkError("down")
+
+    failing = make("failing", fail, retry=policy, timeout=4000.0)
+    kinds = made(failing, timeout=4000.0)
+    async with kit.runtime(failing, *kinds.values()) as runtime:
+        for name in kinds:
+            failed.clear()
+            handle = await runtime.submit(name, TestState())
+            await wait_for_condition(lambda: failed == [1], kit.timeout, message="an attempt")
+            with within(kit, f"the end of {name} whose step is in its back-off"):
+                await handle.cancel()
+                result = await handle.result()
+            assert isinstance(result.error, ExecutionCancelledError), f"{name}: {result.error!r}"
 
 
 async def _look_at_limits(kit: Kit) -> None:

@@ -123,19 +123,22 @@ async def test_stop_lets_what_runs_finish(kit: Kit) -> None:
     await _call_while_stopping(kit)
     await _leave_the_block(kit)
     kit.leave_work()
-    endless, grace = Gate("endless"), 0.05
-    async with kit.runtime(
-        endless.processor, config=RuntimeConfig(shutdown_grace=grace)
-    ) as runtime:
-        await runtime.submit(endless.processor, TestState())
-        with within(kit, "the start of an execution"):
-            await endless.started.wait()
-        began = trio.current_time()
-        with within(kit, "the end of a grace"):
-            await runtime.stop()
-        took = trio.current_time() - began
-    assert endless.was_cancelled
-    assert_waited(kit, [took], [grace])
+    gates, grace = [Gate("first"), Gate("second")], 0.05
+    made = kit.runtime(
+        *(gate.processor for gate in gates), config=RuntimeConfig(shutdown_grace=grace)
+    )
+    async with made as runtime:
+        for gate in gates:  # each of its lives has a grace of its own
+            await runtime.start()
+            await runtime.submit(gate.processor, TestState())
+            with within(kit, "the start of an execution"):
+                await gate.started.wait()
+            began = trio.current_time()
+            with within(kit, "the end of a grace"):
+                await runtime.stop()
+            took = trio.current_time() - began
+            assert gate.was_cancelled
+            assert_waited(kit, [took], [grace])
 
 
 async def _leave_the_block(kit: Kit) -> None:
@@ -257,6 +260,40 @@ async def test_stop_waits_for_what_its_callers_wait_for(kit: Kit) -> None:
         await wait_for_condition(lambda: not runtime.is_started, message="stop() to begin")
         gate.open()
     assert [result.success for result in results] == [True, True]
+    await _look_at_what_is_delayed(kit)
+
+
+async def _look_at_what_is_delayed(kit: Kit) -> None:
+    """What waits for its time, or for its next attempt, is waited for like what runs."""
+    retried, results = trio.Event(), list[ProcessorResult[TestState]]()
+    policy = RetryPolicy(backoff=0.1, on_retry=lambda _error: retried.set())
+    unsteady = flaky("unsteady", [ProcessorExecutionError("once")], retry=policy)
+
+    async def ask(runtime: Runtime) -> None:
+        results.append(await runtime.execute(unsteady, TestState()))
+
+    async def wait(runtime: Runtime) -> None:
+        handle = await runtime.submit(increment, TestState(), delay=0.1)
+        accepted.set()
+        results.append(await handle.result())
+
+    config = RuntimeConfig(shutdown_grace=2 * kit.timeout)
+    made = kit.runtime(unsteady, increment, config=config)
+    async with made as runtime, trio.open_nursery() as nursery:
+        for life in (1, 2):
+            retried, accepted = trio.Event(), trio.Event()
+            results.clear()
+            nursery.start_soon(ask, runtime)
+            nursery.start_soon(wait, runtime)
+            with within(kit, "the retry of a failed execution"):
+                await retried.wait()
+                await accepted.wait()
+            await runtime.stop()
+            with within(kit, "the answers to what a stopping runtime waits for"):
+                await wait_for_condition(lambda: len(results) == 2, kit.timeout)
+            errors = [result.error for result in results]
+            assert errors == [None, None], f"what was delayed when life {life} ended: {errors}"
+            await runtime.start()
 
 
 async def _waits(runtime: Runtime) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from am2z import BusinessError, Context
+from am2z import BusinessError, Context, QueueOptions, QueueStats
 from harness.collector import TestEventCollector
 from harness.conformance._processors import Gate, Meeting, increment, make, within
 from harness.conformance._watching import committed, count_events
@@ -70,6 +70,42 @@ async def test_session_stats_count_the_work_of_that_session_only(kit: Kit) -> No
     assert (a["refuse"].completed, a["refuse"].failed) == (0, 1)
     assert {name: one.completed for name, one in b.items()} == {"increment": 1}
     assert nobody == {}
+    await _look_at_each_phase(kit)
+
+
+async def _look_at_each_phase(kit: Kit) -> None:
+    """What runs, is called, waits, is delayed and has ended: each is counted, and as what it is."""
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("gate", state)).unwrap()
+
+    gate, asking = Gate(queue=QueueOptions(concurrency=1)), make("asking", ask)
+    async with kit.runtime(gate.processor, asking, increment, refuse) as runtime:
+        handles = [await runtime.submit(asking, TestState(), "phases")]
+        with within(kit, "the start of a call"):
+            await gate.started.wait()
+        handles += [await runtime.submit(gate.processor, TestState(), "phases") for _ in range(2)]
+        later = await runtime.submit(increment, TestState(), "phases", delay=3600.0)
+        await runtime.execute(increment, TestState(), "phases")
+        await runtime.execute(refuse, TestState(), "phases")
+        during = await runtime.session_stats("phases")
+        gate.open()
+        await later.cancel()
+        for handle in handles:
+            assert (await handle.result()).success
+        after = await runtime.session_stats("phases")
+    assert during == {
+        "asking": QueueStats(active=1),
+        "gate": QueueStats(active=1, waiting=2),
+        "increment": QueueStats(delayed=1, completed=1),
+        "refuse": QueueStats(failed=1),
+    }
+    assert after == {
+        "asking": QueueStats(completed=1),
+        "gate": QueueStats(completed=3),
+        "increment": QueueStats(completed=1, failed=1),
+        "refuse": QueueStats(failed=1),
+    }
 
 
 @rule("SES-007")
