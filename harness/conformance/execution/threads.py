@@ -87,7 +87,7 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
 
 async def _look_at_many_threads(kit: Kit) -> None:
     """As many threads run at once as the runtime has slots, though each blocks and calls."""
-    size = 45  # which is more than trio's own limit for threads
+    size = 41  # which is more than trio's own limit for threads
     meeting = threading.Barrier(size)
 
     @processor
@@ -95,7 +95,7 @@ async def _look_at_many_threads(kit: Kit) -> None:
         ctx = cast("ThreadContext", given)
         if state.count == 0:
             try:
-                meeting.wait(kit.timeout)
+                meeting.wait(2 * kit.timeout)
             except threading.BrokenBarrierError:
                 raise ProcessorExecutionError(f"{size} threads never ran at once") from None
         if ctx.call_depth == state.count < 3:

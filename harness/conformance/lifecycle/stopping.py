@@ -149,7 +149,9 @@ async def _leave_the_block(kit: Kit) -> None:
         results.append(await handle.result())
 
     async def open_late(runtime: Runtime) -> None:
-        await wait_for_condition(lambda: not runtime.is_started, message="the end of the block")
+        await wait_for_condition(
+            lambda: not runtime.is_started, kit.limit / 2, message="the end of the block"
+        )
         gate.open()
 
     config = RuntimeConfig(shutdown_grace=2 * kit.timeout)
