@@ -254,7 +254,7 @@ class LocalRuntime(BaseRuntime):
             registered_processors=len(self._registry),
             waiting=phases["waiting"],
             active=phases["active"],
-            running=self._work.slots.active,
+            running=phases["active"],
             completed=self._work.completed.total(),
             failed=self._work.failed.total(),
             active_sessions=len(self._sessions.names()),

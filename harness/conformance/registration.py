@@ -31,6 +31,7 @@ from harness.rules import rule
 from harness.states import TestState
 
 ODD_NAMES = ["a", "a:b", "b", "a:", "*", "{a}", "a b", "A", "ä/..", "'a'\\", "w:a:s", "%s"]
+ODD_NAMES += [" a", "a ", " ", "a\u0308/..", "0", "-", "None"]
 """Names that a key, a pattern or a path could take for something else."""
 
 

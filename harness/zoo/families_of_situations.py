@@ -11,10 +11,11 @@ import msgspec
 
 import am2z.compose
 import am2z.executor
-from am2z.admission import runtime_stopped
+from am2z.admission import Admission, runtime_stopped
 from am2z.context import ThreadContext
 from am2z.local.engine import Engine
 from am2z.local.runtime import LocalRuntime
+from am2z.runtime import RuntimeMixin
 from harness.zoo.edit import edit
 from harness.zoo.mutant import mutant, patch
 
@@ -50,6 +51,87 @@ def delayed_work_has_no_grace() -> Iterator[None]:
         await right(self)
 
     with patch(LocalRuntime, "_drain", drain):
+        yield
+
+
+@mutant("own-sessions-are-counted", rule="LIF-004")
+@contextmanager
+def own_sessions_are_counted() -> Iterator[None]:
+    """stats() counts the session of an execution that has no named one as an active one."""
+    right = "active_sessions=len(self._sessions.names())"
+    wrong = f"{right} + sum(not e.request.is_named for e in self._work.executions.values())"
+    with edit(LocalRuntime, "stats", right, wrong):
+        yield
+
+
+@mutant("callers-are-not-running", rule="LIF-004")
+@contextmanager
+def callers_are_not_running() -> Iterator[None]:
+    """What waits for others that it called does not count as running here."""
+    right = 'running=phases["active"]'
+    with edit(LocalRuntime, "stats", right, "running=self._work.slots.active"):
+        yield
+
+
+@mutant("default-timeout-bounds-all", rule="LIF-001")
+@contextmanager
+def default_timeout_bounds_all() -> Iterator[None]:
+    """No processor may take longer than the default, whatever its own timeout is."""
+    right = "(processor.timeout or self._config.default_timeout)"
+    wrong = "min(processor.timeout or 1e9, self._config.default_timeout)"
+    with edit(Engine, "_context", right, wrong):
+        yield
+
+
+@mutant("calls-have-no-default-timeout", rule="LIF-001")
+@contextmanager
+def calls_have_no_default_timeout() -> Iterator[None]:
+    """What is called without a timeout of its own has all the time of its caller."""
+    right = "(processor.timeout or self._config.default_timeout)"
+    wrong = f"{right[:-1]} * (1e6 if execution.depth else 1))"
+    with edit(Engine, "_context", right, wrong):
+        yield
+
+
+@contextmanager
+def _named_otherwise(change: str) -> Iterator[None]:
+    right = 'check_name(session_id, "session")\n'
+    wrong = f"{right}        session_id = {change} or session_id\n"
+    with edit(Admission, "admit", right, wrong):
+        yield
+
+
+@mutant("session-ids-stripped", rule="SES-002")
+@contextmanager
+def session_ids_stripped() -> Iterator[None]:
+    """Spaces around a session's id are no part of it."""
+    with _named_otherwise("session_id.strip()"):
+        yield
+
+
+@mutant("session-ids-normalised", rule="SES-002")
+@contextmanager
+def session_ids_normalised() -> Iterator[None]:
+    """Session ids that only look the same are the same."""
+    with _named_otherwise('__import__("unicodedata").normalize("NFC", session_id)'):
+        yield
+
+
+@mutant("stop-ends-a-hundred", rule="SES-011")
+@contextmanager
+def stop_ends_a_hundred() -> Iterator[None]:
+    """Of the live work of a stopped session, a hundred pieces are ended."""
+    with edit(LocalRuntime, "_stop_session", "in live:", "in live[:100]:"):
+        yield
+
+
+@mutant("clean-all-cleans-ten", rule="SES-017")
+@contextmanager
+def clean_all_cleans_ten() -> Iterator[None]:
+    """Of the active sessions, the first ten are cleaned."""
+    right = "await self.active_sessions():"
+    wrong = "(await self.active_sessions())[:10]:"
+    with edit(RuntimeMixin, "clean_all_sessions", right, wrong):
         yield
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from am2z import (
     Context,
     Event,
     ExecutionTimeoutError,
     ProcessorExecutionError,
+    QueueOptions,
     RuntimeConfig,
     RuntimeNotStartedError,
+    RuntimeStats,
     SessionStoppedError,
     processor,
 )
@@ -33,6 +36,32 @@ async def test_an_entered_runtime_is_started_and_configured(kit: Kit) -> None:
         await runtime.sync_processors()
         result = await runtime.execute(forever.processor, TestState())
     assert isinstance(result.error, ExecutionTimeoutError), "default_timeout was not used"
+    await _look_at_defaults(kit)
+
+
+async def _look_at_defaults(kit: Kit) -> None:
+    """The default is for who has no timeout, called or not, and bounds nobody who has one."""
+    left: list[tuple[str, float]] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        left.append((ctx.processor.name, ctx.deadline - trio.current_time()))
+        return state
+
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        for name in ("plain", "own"):
+            (await ctx.call(name, state)).unwrap()
+        return await note(state, ctx)
+
+    plain, own = make("plain", note), make("own", note, timeout=9000.0)
+    asking = make("asking", ask, timeout=5000.0)
+    config = RuntimeConfig(default_timeout=1000.0)
+    async with kit.runtime(plain, own, asking, config=config) as runtime:
+        for name in ("plain", "own", "asking"):
+            (await runtime.execute(name, TestState())).unwrap()
+    most = [1000.0, 9000.0, 1000.0, 5000.0, 5000.0]
+    assert [name for name, _ in left] == ["plain", "own", "plain", "own", "asking"]
+    for (name, seconds), limit in zip(left, most, strict=True):
+        assert limit - kit.limit <= seconds <= limit, f"{name} has {seconds} s of {limit}"
 
 
 @rule("LIF-003")
@@ -64,26 +93,47 @@ async def test_starting_and_stopping_twice_changes_nothing(kit: Kit) -> None:
 
 @rule("LIF-004")
 async def test_statistics_count_every_execution_once(kit: Kit) -> None:
-    gate = Gate()
+    async def ask(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("gate", state)).unwrap()
+
+    gate, asking = Gate(queue=QueueOptions(concurrency=1)), make("asking", ask)
     failing = create_error_processor("failing")
     unsteady = flaky("unsteady", [ProcessorExecutionError("once")])
-    processors = (increment, failing, unsteady, gate.processor)
+    processors = (increment, failing, unsteady, gate.processor, asking)
     async with kit.runtime(*processors) as runtime:
         before = await runtime.stats()
         await runtime.execute_many(increment, [TestState()] * 3)
         await runtime.execute(failing, TestState())
         await runtime.execute(unsteady, TestState())
-        handle = await runtime.submit(gate.processor, TestState())
-        with within(kit, "the start of an execution"):
+        runtime.unregister("failing")
+        later = await runtime.submit(increment, TestState(), delay=3600.0)
+        handles = [await runtime.submit(asking, TestState(), "s")]
+        with within(kit, "the start of a call"):
             await gate.started.wait()
-        stats = await runtime.stats()
+        handles += [await runtime.submit(gate.processor, TestState()) for _ in range(2)]
+        during = await runtime.stats()
         gate.open()
-        await handle.result()
-    assert before.registered_processors == stats.registered_processors == 4
-    assert (before.completed, before.failed, before.active, before.waiting) == (0, 0, 0, 0)
-    assert (before.running, stats.running) == (0, 1)
-    assert (stats.completed, stats.failed, stats.active, stats.waiting) == (4, 1, 1, 0)
-    assert stats.uptime >= before.uptime >= 0
+        await later.cancel()
+        for handle in handles:
+            await handle.result()
+        after = await runtime.stats()
+    times = [one.uptime for one in (before, during, after)]
+    assert times == sorted(times), f"uptimes {times}"
+    assert times[0] >= 0
+    assert [replace(one, uptime=0.0) for one in (before, during)] == [
+        RuntimeStats(registered_processors=5),
+        RuntimeStats(
+            registered_processors=4,
+            waiting=2,
+            active=2,
+            running=2,
+            completed=4,
+            failed=1,
+            active_sessions=1,
+        ),
+    ]
+    ended = (after.completed, after.failed, after.waiting, after.active)
+    assert ended == (8, 2, 0, 0), f"completed, failed, waiting and active: {ended}"
 
 
 @rule("LIF-006")

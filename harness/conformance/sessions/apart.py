@@ -11,7 +11,22 @@ from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
 
-ALIKE = ["a", "A", "a:b", "a_b", "a b", "a*", "{a}", "a:state", "ä", "0"]
+ALIKE = [
+    "a",
+    "A",
+    "a:b",
+    "a_b",
+    "a b",
+    "a*",
+    "{a}",
+    "a:state",
+    "ä",
+    "0",
+    " a",
+    "a ",
+    " ",
+    "a\u0308",
+]
 """Session ids that a careless scheme of keys takes for one another."""
 
 

@@ -73,6 +73,8 @@ async def test_cleaning_all_sessions_leaves_none(kit: Kit) -> None:
         for name in ("a", "b", "c"):
             await runtime.execute(increment, TestState(), name)
         await runtime.stop_session("stopped")
+        for number in range(20):
+            await runtime.execute(increment, TestState(), f"one of many {number}")
         await runtime.clean_all_sessions()
         assert await runtime.active_sessions() == []
         assert not any([await runtime.state.exists(name) for name in ("a", "b", "c")])

@@ -35,7 +35,27 @@ async def test_stopping_a_session_answers_everybody_who_waits_for_its_work(kit: 
         gate.open()
     assert [type(answer) for answer in answers] == [SessionStoppedError] * 8
     assert len(gate.runs) == 1, "waiting work of a stopped session has run"
+    await _look_at_many(kit)
     await _look_at_calls(kit)
+
+
+async def _look_at_many(kit: Kit) -> None:
+    """However much work a session has, all of it ends: what waits, and what is delayed."""
+    gate, runs = Gate(), list[int]()
+    never = flaky("never", [], runs=runs)
+    async with kit.runtime(gate.processor, never, config=RuntimeConfig(concurrency=1)) as runtime:
+        handles = [await runtime.submit(gate.processor, TestState(), "many")]
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        for delay in (None, 3600.0) * 70:
+            handles += [await runtime.submit(never, TestState(), "many", delay=delay)]
+        with within(kit, f"the answers to {len(handles)} executions"):
+            await runtime.stop_session("many")
+            errors = {type((await handle.result()).error) for handle in handles}
+        left = (await runtime.queue_stats())["never"]
+    assert errors == {SessionStoppedError}
+    assert runs == []
+    assert (left.waiting, left.delayed, left.failed) == (0, 0, 140)
 
 
 async def _look_at_calls(kit: Kit) -> None:
