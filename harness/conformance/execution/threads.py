@@ -67,13 +67,14 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
             await wait_for_condition(started.is_set, kit.timeout, message="the thread to start")
             let_go.set()
             result = await handle.result()
-        assert await handle.progress() == 50
         said = await events.wait_for_event("thread:said", kit.timeout)
         told = events.events("thread:told")
+        moved = [event.data["percent"] for event in events.events("processor:progress")]
         events.stop()
     assert [(one.execution_id, one.data) for one in told] == [
         (result.metadata.execution_id, {"by": "its own"})
     ]
+    assert moved == [50], "the progress that a thread reports"
     assert (said.execution_id, said.data) == ("", {"by": "the runtime"})
     meta = result.metadata
     logged = [getattr(record, "execution_id", None) for record in records]
