@@ -44,7 +44,10 @@ class ExecutionHandle(Protocol, Generic[T_co]):
         ...
 
     async def progress(self) -> float:
-        """The last percentage that the processor reported; 0 before the first."""
+        """The last percentage that the processor reported; 0 before the first.
+
+        The end of the execution is no report.
+        """
         ...
 
     async def cancel(self) -> None:
@@ -96,17 +99,25 @@ class RuntimeCore(Protocol):
     @property
     @abstractmethod
     def is_started(self) -> bool:
-        """Whether the runtime takes work."""
+        """Whether the runtime takes work.
+
+        Where it does not, whatever else it is asked for (``stats``, ``stop_session``, ``emit``,
+        ``lock`` …) is refused with ``RuntimeNotStartedError``, too.
+        """
         ...
 
     @abstractmethod
     def register(self, *processors: Processor[Any]) -> Self:
-        """Take processors, and those they depend on. The same name again replaces the old one."""
+        """Take processors, and those they depend on. The same name again replaces the old one.
+
+        Answers the runtime. Raises ``ConfigurationError`` for what is no processor, and for two
+        different ones of one name; then none of them is taken.
+        """
         ...
 
     @abstractmethod
     def unregister(self, name: str) -> bool:
-        """Forget a processor; answers whether there was one."""
+        """Forget a processor; answers whether there was one. What runs of it goes on."""
         ...
 
     @abstractmethod

@@ -25,8 +25,8 @@ class RuntimeStats(msgspec.Struct, frozen=True, kw_only=True):
     """A runtime as a whole.
 
     ``waiting``, ``active``, ``completed`` and ``failed`` are sums over all processors, of every
-    process that serves them; ``running`` counts what runs in this runtime. ``uptime`` is in
-    seconds since the start.
+    process that serves them; ``running`` counts what is active in this runtime, also what waits for
+    others that it called. ``uptime`` is in seconds since the start.
     """
 
     registered_processors: int = 0

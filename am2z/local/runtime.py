@@ -225,6 +225,7 @@ class LocalRuntime(BaseRuntime):
         """See ``RuntimeCore.session_stats``."""
         await trio.lowlevel.checkpoint()
         self._require_started()
+        check_name(session_id, "session")
         return self._sessions.stats(session_id)
 
     async def queue_stats(self) -> dict[str, QueueStats]:
@@ -253,7 +254,7 @@ class LocalRuntime(BaseRuntime):
             registered_processors=len(self._registry),
             waiting=phases["waiting"],
             active=phases["active"],
-            running=self._work.slots.active,
+            running=phases["active"],
             completed=self._work.completed.total(),
             failed=self._work.failed.total(),
             active_sessions=len(self._sessions.names()),

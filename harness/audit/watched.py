@@ -32,7 +32,9 @@ class Watched(_Around):
     _inner: Runtime
 
     def register(self, *processors: Any) -> Watched:
-        self._inner.register(*processors)
+        answer = self._inner.register(*processors)
+        if answer is not self._inner:
+            self._ledger.say("REG-001", f"register() answered {answer!r:.80}, not its runtime")
         self._ledger.register(processors)
         return self
 
@@ -46,6 +48,21 @@ class Watched(_Around):
             self._ledger.refused(asked)
             raise
         return WatchedHandle(handle, self._ledger, asked)
+
+    async def submit_many(
+        self, processor: Any, states: Iterable[Any], session_id: str | None = None
+    ) -> Any:
+        states = list(states)
+        asked = [self._ledger.ask(processor, state, session_id) for state in states]
+        inner: Any = self._inner  # which has it from RuntimeMixin, or writes its own
+        try:
+            handles = await inner.submit_many(processor, states, session_id)
+        except BaseException:
+            for one in asked:
+                self._ledger.refused(one)
+            raise
+        pairs = zip(handles, asked, strict=False)
+        return [WatchedHandle(handle, self._ledger, one) for handle, one in pairs]
 
     async def execute(self, processor: Any, state: Any, session_id: str | None = None) -> Any:
         asked = self._ledger.ask(processor, state, session_id)

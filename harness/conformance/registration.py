@@ -17,8 +17,12 @@ from am2z import (
     QueueOptions,
     RetryPolicy,
     RuntimeConfig,
+    batch,
+    chain,
     create_processor,
+    parallel,
     processor,
+    route,
 )
 from harness.conformance._processors import Gate, Headcount, increment, make, within
 from harness.kit import Kit
@@ -27,6 +31,7 @@ from harness.rules import rule
 from harness.states import TestState
 
 ODD_NAMES = ["a", "a:b", "b", "a:", "*", "{a}", "a b", "A", "ä/..", "'a'\\", "w:a:s", "%s"]
+ODD_NAMES += [" a", "a ", " ", "a\u0308/..", "0", "-", "None"]
 """Names that a key, a pattern or a path could take for something else."""
 
 
@@ -45,8 +50,11 @@ async def test_one_processor_or_many_can_be_registered(kit: Kit) -> None:
     async with kit.runtime() as runtime:
         runtime.register(c)
         runtime.register(b, a)
-        with pytest.raises(ConfigurationError):
-            runtime.register(d, cast("Any", "not a processor"))
+        runtime.register(a, a)  # one that is named twice is one
+        for wrong in (cast("Any", "not a processor"), saying("d", "another one of that name")):
+            with pytest.raises(ConfigurationError):
+                runtime.register(d, wrong)
+        runtime.list_processors().append("what a caller does to its list")
         assert runtime.list_processors() == ["a", "b", "c"]
         await runtime.sync_processors()
         results = await runtime.execute_many([(name, TestState()) for name in "abc"])
@@ -147,9 +155,34 @@ async def test_an_unregistered_processor_is_gone(kit: Kit) -> None:
         gone = await runtime.execute("increment", TestState())
         other = await runtime.execute("other", TestState())
         stats = await runtime.queue_stats()
-    assert isinstance(gone.error, ProcessorNotFoundError)
-    assert stats["increment"].completed == 1, "what it did is not counted any more"
-    assert other.success
+        assert isinstance(gone.error, ProcessorNotFoundError)
+        assert stats["increment"].completed == 1, "what it did is not counted any more"
+        assert other.success
+        runtime.register(increment)
+        await runtime.sync_processors()
+        assert (await runtime.execute("increment", TestState())).success, "it cannot come back"
+        assert (await runtime.queue_stats())["increment"].completed == 2
+    await _unregister_one_of_many(kit)
+
+
+async def _unregister_one_of_many(kit: Kit) -> None:
+    """What a processor brought along stays, and what runs of it goes on."""
+    gate, part = Gate(), saying("part", "still here")
+    whole = make("whole", gate.run, dependencies=[part])
+    line: Processor[TestState] = chain("line", [part, whole])
+    async with kit.runtime(whole, line) as runtime:
+        handle = await runtime.submit(whole, TestState())
+        with within(kit, "the start of an execution"):
+            await gate.started.wait()
+        assert runtime.unregister("line")
+        assert runtime.unregister("whole")
+        await runtime.sync_processors()
+        assert runtime.list_processors() == ["part"]
+        gate.open()
+        running = await handle.result()
+        left = await runtime.execute("part", TestState())
+    assert running.success, f"what ran of it ended with {running.error!r}"
+    assert left.success
 
 
 @rule("REG-004")
@@ -202,6 +235,33 @@ async def test_dependencies_come_along_even_in_a_circle(kit: Kit) -> None:
         assert runtime.list_processors() == ["leaf", "ping", "pong"]
         result = await runtime.execute(ping, TestState())
     assert result.unwrap().count == 3
+    await _look_at_parts(kit)
+
+
+async def _look_at_parts(kit: Kit) -> None:
+    """The parts of a composition come along, and replace those that had their names."""
+    names = ("first", "branch", "way", "fallback", "item", "deep")
+    new = {name: saying(name, f"new {name}") for name in names}
+
+    async def ask_all(state: TestState, ctx: Context) -> TestState:
+        said = [(await ctx.call(name, state)).unwrap().message for name in names]
+        return state.evolve(items=said)
+
+    deeper = make("deeper", ask_all, dependencies=[new["deep"]])
+    compositions: list[Processor[TestState]] = [
+        parallel("wide", [new["branch"], "by name"]),
+        route("choice", lambda _: 1, {1: new["way"]}, fallback=new["fallback"]),
+        batch("each", new["item"], split=lambda _: [], join=lambda state, _: state),
+        make("deep_one", ask_all, dependencies=[deeper]),
+    ]
+    line: Processor[TestState] = chain("line", [new["first"], *compositions])
+    async with kit.runtime(*(saying(name, f"old {name}") for name in names)) as runtime:
+        runtime.register(line)
+        await runtime.sync_processors()
+        mine = ["line", "wide", "choice", "each", "deep_one", "deeper"]
+        assert runtime.list_processors() == sorted([*mine, *names])
+        result = await runtime.execute("deeper", TestState())
+    assert result.unwrap().items == [f"new {name}" for name in names]
 
 
 @rule("REG-007")

@@ -57,12 +57,15 @@ MODULES = tuple(
         "unseen_fourth",
         "unseen_fifth",
         "unseen_sixth",
-        "families",
+        "families_of_states",
         "forms",
         "audience",
         "figures",
         "crossing",
         "lives",
+        "families_of_lives",
+        "families_of_work",
+        "families_of_situations",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -130,7 +130,7 @@ def test_every_module_of_rules_is_run_on_both_runtimes(folder):
 
 
 def test_no_rule_names_an_implementation():
-    for path in (Path(harness.__file__).parent / "conformance").glob("*.py"):
+    for path in (Path(harness.__file__).parent / "conformance").rglob("*.py"):
         names = {
             node.id if isinstance(node, ast.Name) else node.attr
             for node in ast.walk(ast.parse(path.read_text()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 
 from am2z import (
@@ -100,6 +102,14 @@ async def test_the_handle_knows_the_progress(kit: Kit) -> None:
         await go_on.wait()
         return state
 
+    def report_all(percents: list[float]) -> Any:
+        async def report_each(state: TestState, ctx: Context) -> TestState:
+            for percent in percents:
+                ctx.update_progress(percent)
+            return state
+
+        return report_each
+
     async def arrived() -> bool:
         return await handle.progress() == 62.5
 
@@ -116,6 +126,15 @@ async def test_the_handle_knows_the_progress(kit: Kit) -> None:
         await wait_for_condition(arrived, kit.timeout, message="progress() to say 62.5")
         go_on.set()
         await handle.result()
+        assert await handle.progress() == 62.5, "its end is no progress"
+        reports: list[list[float]] = [[0], [100], [80, 20.5], [50, 0], [33, 33]]
+        for percents in reports:
+            stepping = make("stepping", report_all(percents))
+            runtime.register(stepping)
+            await runtime.sync_processors()
+            done = await runtime.submit(stepping, TestState())
+            await done.result()
+            assert await done.progress() == percents[-1], f"after {percents}"
 
 
 @rule("EXE-038")

@@ -106,12 +106,29 @@ async def test_a_route_runs_what_was_chosen(kit: Kit) -> None:
         asked = [TestState(count=5, message=m) for m in ("add", "double", "other")]
         with_fallback = await runtime.execute_many(open_, asked)
         without = await runtime.execute_many(closed, asked)
+    await _look_at_keys_that_are_nothing(kit)
     assert [result.unwrap().count for result in with_fallback] == [6, 10, 6]
     assert with_fallback[2].state.items == ["spoiled"]
     assert [result.success for result in without] == [True, True, False]
     assert [result.state.items for result in without] == [[], [], []]
     assert isinstance(without[2].error, ValidationError)
     assert "other" in str(without[2].error)
+
+
+async def _look_at_keys_that_are_nothing(kit: Kit) -> None:
+    """A key that is empty, zero or None is a key, where there is a route for it."""
+    keys: list[Any] = [None, "", 0, (), "other"]
+
+    async def mark(state: TestState, ctx: Context) -> TestState:
+        return state.evolve(message=ctx.processor.name)
+
+    routes = {key: make(f"way {n}", mark) for n, key in enumerate(keys[:-1])}
+    open_ = route("open", lambda state: keys[state.count], routes, fallback=make("else", mark))
+    async with kit.runtime(open_) as runtime:
+        asked = [TestState(count=n) for n in range(len(keys))]
+        results = await runtime.execute_many(open_, asked)
+    went = [result.unwrap().message for result in results]
+    assert went == ["way 0", "way 1", "way 2", "way 3", "else"]
 
 
 @rule("EXE-032")

@@ -36,6 +36,7 @@ async def test_a_step_in_place_is_a_part_and_one_by_name_an_execution(kit: Kit) 
     expected = {"line": (1, 1), "wide": (1, 1), "way_0": (1, 0), "way_1": (0, 1)}
     expected |= {"each_0": (2, 0), "each_1": (0, 2)}
     async with kit.runtime(noting, *ways) as runtime:
+        last = 0
         for way in ways:
             seen.clear()
             with TestEventCollector(runtime) as events:
@@ -54,6 +55,10 @@ async def test_a_step_in_place_is_a_part_and_one_by_name_an_execution(kit: Kit) 
             assert {ctx.call_depth for ctx in called} <= {1}
             assert {ctx.metadata.processor_name for ctx in seen} == {"noting"}
             assert {ctx.session_id for ctx in seen} == {"s"}
+            fences = [ctx.fence for ctx in in_place]
+            assert len(set(fences)) <= 1, f"parts of one execution have fences {fences}"
+            assert all(fence > last for fence in fences), "a part is not fenced as its execution"
+            last = max([last, *(ctx.fence for ctx in seen)])
             ids = [whole, *(ctx.execution_id for ctx in called)]
             assert began == sorted(ids), "who has told of its start, and who shall"
             assert told == moved == sorted(ctx.execution_id for ctx in seen)

@@ -1,10 +1,11 @@
-"""Work under an id of the caller's own, and work that begins later."""
+"""Work that begins later, and work that failed for good."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta, timezone
-from typing import cast
+from math import inf, nan
+from typing import Any, cast
 
 import pytest
 import trio
@@ -32,73 +33,9 @@ from harness.rules import rule
 from harness.states import TestState
 from harness.waiting import wait_for_condition
 
-
-async def _keep(state: TestState, _ctx: Context) -> TestState:
-    return state
-
-
-OTHER = make("other", _keep)
-
 # One of them is not this machine's, wherever it stands; east and west of it a mistake shows
 # in another way.
 ZONES = (UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-8, minutes=-30)))
-
-
-@rule("EXE-040")
-async def test_the_same_id_runs_once_and_answers_everybody(kit: Kit) -> None:
-    async def refuse(_state: TestState, ctx: Context) -> TestState:
-        refused.append(ctx.execution_id)
-        raise BusinessError("no credit")
-
-    gate, refusing, refused = Gate(), make("refusing", refuse), list[str]()
-    async with kit.runtime(gate.processor, refusing) as runtime:
-        for _ in range(2):
-            bad = await runtime.submit(refusing, TestState(), execution_id="bill-0")
-            assert isinstance((await bad.result()).error, BusinessError)
-        first = await runtime.submit(gate.processor, TestState(), "s", execution_id="bill-1")
-        with within(kit, "the start of the execution"):
-            await gate.started.wait()
-        second = await runtime.submit(gate.processor, TestState(), "s", execution_id="bill-1")
-        gate.open()
-        results = [await first.result(), await second.result()]
-        third = await runtime.submit(gate.processor, TestState(), "s", execution_id="bill-1")
-        results.append(await third.result())
-        kept = await committed(runtime, "s")
-    assert len(gate.runs) == 1
-    held, ttl = Gate("held"), 2 * CLOCK_GRAIN
-    async with kit.runtime(held.processor, config=RuntimeConfig(result_ttl=ttl)) as runtime:
-        early = await runtime.submit(held.processor, TestState(), execution_id="bill-2")
-        with within(kit, "the start of the execution"):
-            await held.started.wait()
-        await trio.sleep(3 * ttl)  # how long a result is kept says nothing while there is none
-        late = await runtime.submit(held.processor, TestState(), execution_id="bill-2")
-        held.open()
-        await early.result()
-        await late.result()  # or the word that it is forgotten by now
-    assert len(held.runs) == 1, "what still ran was forgotten, and ran again"
-    if kit.virtual_time:  # elsewhere nobody can tell when that time is over
-        async with kit.runtime(held.processor, config=RuntimeConfig(result_ttl=10.0)) as runtime:
-            for wait, runs in ((0.0, 2), (9.9, 2), (0.2, 3)):
-                await trio.sleep(wait)
-                handle = await runtime.submit(held.processor, TestState(), execution_id="bill-3")
-                await handle.result()
-                assert len(held.runs) == runs, "an id is remembered for result_ttl after its end"
-    assert refused == ["bill-0"], "what has failed ran again under its id"
-    assert [result.success for result in results] == [True] * 3
-    assert {handle.execution_id for handle in (first, second, third)} == {"bill-1"}
-    assert kept.version == 1
-
-
-@rule("EXE-041")
-async def test_an_id_stands_for_one_execution_only(kit: Kit) -> None:
-    async with kit.runtime(increment, OTHER) as runtime:
-        await (await runtime.submit(increment, TestState(), "s", execution_id="one")).result()
-        for processor, session in ((OTHER, "s"), (increment, "t"), (increment, None)):
-            with pytest.raises(ConfigurationError):
-                await runtime.submit(processor, TestState(), session, execution_id="one")
-        for illegal in ("", "a b", "a/b", "ü", "x" * 201):
-            with pytest.raises(ConfigurationError):
-                await runtime.submit(increment, TestState(), execution_id=illegal)
 
 
 @rule("EXE-042")
@@ -191,12 +128,22 @@ async def test_work_for_a_time_that_is_past_begins_at_once(kit: Kit) -> None:
             handle = await runtime.submit(increment, TestState(), at=past)
             with within(kit, "the result of work that is due"):
                 assert (await handle.result()).success
-        with pytest.raises(ConfigurationError):
-            await runtime.submit(increment, TestState(), delay=1, at=time.time())
-        with pytest.raises(ConfigurationError):
-            await runtime.submit(increment, TestState(), delay=-1)
-        with pytest.raises(ConfigurationError):
-            await runtime.submit(increment, TestState(), at=datetime(2030, 1, 1))
+        for at_once in ({"delay": 0.0}, {"delay": 0}, {"at": 0.0}, {"delay": None, "at": None}):
+            handle = await runtime.submit(increment, TestState(), **at_once)
+            with within(kit, f"the result of work for {at_once}"):
+                assert (await handle.result()).success
+        wrong: list[dict[str, Any]] = [
+            *({"delay": 1, "at": time.time()}, {"delay": 0, "at": 0}, {"at": datetime(2030, 1, 1)}),
+            *({name: number} for name in ("delay", "at") for number in (-1, inf, nan, "1")),
+        ]
+        taken: list[dict[str, Any]] = []
+        for options in wrong:
+            try:
+                await runtime.submit(increment, TestState(), **options)
+            except ConfigurationError:
+                continue
+            taken.append(options)
+        assert taken == [], "what makes no sense was taken"
 
 
 @rule("EXE-044")

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import trio
 
+from am2z import RuntimeNotStartedError
+
 T = TypeVar("T")
 
 SCHEMA = """
@@ -73,7 +75,10 @@ class Database:
         return answer
 
     def _transact(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        assert self._connection is not None, "the database is closed"
+        if self._connection is None:
+            raise RuntimeNotStartedError(
+                "the database is closed; use the runtime inside `async with runtime:`"
+            )
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             answer = fn(self._connection)

@@ -266,6 +266,7 @@ class SqliteRuntime(BaseRuntime):
     async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
         await trio.lowlevel.checkpoint()
         self._require_started()
+        check_name(session_id, "session")
         session = self.ledger.sessions.get(session_id)
         return {} if session is None else self.ledger.stats(session_id, list(session.live))
 
@@ -281,8 +282,8 @@ class SqliteRuntime(BaseRuntime):
         return RuntimeStats(
             registered_processors=len(self._registry),
             waiting=sum(queue.waiting for queue in queues),
-            active=sum(queue.active for queue in queues),
-            running=self._work.slots.active,
+            active=(active := sum(queue.active for queue in queues)),
+            running=active,  # nobody else works on this file
             completed=sum(queue.completed for queue in queues),
             failed=sum(queue.failed for queue in queues),
             active_sessions=len(self.ledger.sessions),
