@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from am2z import NetworkError, ProcessorResult, Runtime, RuntimeConfig
-from harness.oracle.lives import MAX_CALL_DEPTH
+from harness.oracle.model.lives import MAX_CALL_DEPTH
 from harness.oracle.program import DOOMED
 from harness.oracle.workers import Piece, make_doomed
 from harness.selection import resolve
