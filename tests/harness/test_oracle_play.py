@@ -16,10 +16,10 @@ from harness import RuntimeUnderTest
 from harness.builtin import LOCAL, QUEUE_FAKE
 from harness.kit import Kit
 from harness.oracle.compare import compare, unlike_the_model
-from harness.oracle.diff import Plan, _Diff
 from harness.oracle.model import ANY, script, sensible
 from harness.oracle.play import play
 from harness.oracle.program import parse
+from harness.oracle.sides import Sides
 from harness.outcome import Status
 from harness.rules import published_rules
 from harness.zoo import load_mutants
@@ -199,11 +199,8 @@ def test_crash_and_reopen_are_drawn_where_the_runtime_can(am2z_redis_url):
     from harness.servers import Servers, choose
 
     def verbs(*names):
-        diff = _Diff(Plan(runtimes=names), Servers(choose(am2z_redis_url)))
-        diff.specs = [diff._spec(name) for name in names]
-        diff.subjects = [diff._subject(name) for name in diff.specs]
-        diff._leave_out()
-        return {verb for theme in diff._themes() for verb in theme}
+        sides = Sides(names, Servers(choose(am2z_redis_url)))
+        return {verb for theme in sides.themes() for verb in theme}
 
     assert {"crash", "reopen"} <= verbs("queue")
     assert not {"crash", "reopen"} & verbs("local", "queue")
