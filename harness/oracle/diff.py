@@ -18,7 +18,8 @@ from harness.oracle.crash import Crashes
 from harness.oracle.model import Planned, Seen, script, sensible
 from harness.oracle.plan import Plan
 from harness.oracle.play import play
-from harness.oracle.program import Program, parse
+from harness.oracle.program import Program
+from harness.oracle.reading import parse
 from harness.oracle.search import Search
 from harness.oracle.sides import Sides
 from harness.oracle.telling import Finding, Telling

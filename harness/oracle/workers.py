@@ -20,7 +20,8 @@ from am2z import (
     processor,
 )
 from harness.audit import look
-from harness.oracle.program import DOOMED, Call, Step, parse_steps
+from harness.oracle.program import DOOMED, Call, Step
+from harness.oracle.reading import parse_steps
 
 __all__ = ["AN_HOUR", "EVENT", "Gate", "Gates", "Piece", "make_doomed", "make_processors", "piece"]
 

@@ -18,7 +18,7 @@ from harness.kit import Kit
 from harness.oracle.compare import compare, unlike_the_model
 from harness.oracle.model import ANY, script, sensible
 from harness.oracle.play import play
-from harness.oracle.program import parse
+from harness.oracle.reading import parse
 from harness.oracle.sides import Sides
 from harness.outcome import Status
 from harness.rules import published_rules

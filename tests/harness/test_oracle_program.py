@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from am2z import ConfigurationError
 from harness.oracle.draw import EVERYTHING, EXECUTIONS, LIVES, STATES
 from harness.oracle.model import script, sensible
-from harness.oracle.program import OPERANDS, PROCESSORS, Program, parse
+from harness.oracle.program import OPERANDS, PROCESSORS, Program
+from harness.oracle.reading import parse
 from harness.oracle.search import Search
 from harness.oracle.shrink import shrink
 from harness.oracle.strategy import programs
