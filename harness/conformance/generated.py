@@ -1,6 +1,6 @@
 """Rules about whatever anybody does: generated programs, and histories of concurrent clients.
 
-They stand in the groups of what they are about (EXE, SES, STA, RES); what is common to them is how
+They stand in the groups of what they are about; what is common to them is how
 they are checked. Programs and clients are drawn from the seed of the run.
 """
 
@@ -22,7 +22,7 @@ from am2z import (
 from harness.conformance._processors import make, within
 from harness.kit import Kit
 from harness.oracle.check import agree_with_the_model, assert_linearizable
-from harness.oracle.draw import EXECUTIONS, LIVES, OUTLIVING, STATES
+from harness.oracle.draw import EXECUTIONS, FAILURES, LIVES, OUTLIVING, REGISTRY, STATES
 from harness.oracle.history import History
 from harness.oracle.linearizable import LockSpec, RegisterSpec
 from harness.rules import rule
@@ -32,6 +32,8 @@ __all__ = [
     "test_lock_histories_are_linearizable",
     "test_programs_of_ends_agree_with_the_model",
     "test_programs_of_executions_agree_with_the_model",
+    "test_programs_of_failures_agree_with_the_model",
+    "test_programs_of_registrations_agree_with_the_model",
     "test_programs_of_states_agree_with_the_model",
     "test_programs_survive_the_runtime_they_began_in",
     "test_state_histories_are_linearizable",
@@ -49,6 +51,16 @@ async def test_programs_of_executions_agree_with_the_model(kit: Kit) -> None:
 @rule("SES-020")
 async def test_programs_of_ends_agree_with_the_model(kit: Kit) -> None:
     await agree_with_the_model(kit, LIVES, EXAMPLES)
+
+
+@rule("ERR-032")
+async def test_programs_of_failures_agree_with_the_model(kit: Kit) -> None:
+    await agree_with_the_model(kit, FAILURES, EXAMPLES)
+
+
+@rule("REG-012")
+async def test_programs_of_registrations_agree_with_the_model(kit: Kit) -> None:
+    await agree_with_the_model(kit, REGISTRY, EXAMPLES)
 
 
 @rule("STA-026")

@@ -10,18 +10,28 @@ handles, ``l`` and ``m`` are locks. What a processor does is written behind its 
 ========================  =======================================================================
 ``+3``                    add to ``count``
 ``&n``                    append to the list in the state, in place
+``who``                   append the name of the processor, its session, attempt and call depth
 ``emit`` ``progress``     an event of its own; a percentage
 ``hold``                  wait until ``release``; only in what was submitted
-``!business``             raise; also ``!validation``, ``!network``, ``!foreign`` (no ``AM2ZError``)
+``!business``             raise; also ``!validation``, ``!network``, ``!passing`` (retryable),
+                          ``!foreign`` (no ``AM2ZError``) and ``!group`` (one in a group)
 ``!network<3``            raise in attempts 1 and 2
-``!partial``              return a ``Failure`` with the state as it is by then
+``!partial``              return a ``Failure`` with the state as it is by then; also ``!torn``,
+                          which is retryable
+``!nothing`` ``!strange`` return no state at all; one that cannot cross
+``!broken``               raise until ``mend``
 ``once(+2)``              call a processor; its failure is passed on
 ``once(+2)?``             call a processor; its failure is survived, and noted
 ========================  =======================================================================
 
 Processors: ``once`` has no retry policy, ``thrice`` has three attempts with no wait between,
-``later`` has a second attempt in an hour, ``single`` runs one at a time, ``pair`` is a chain that
-does the same twice, and ``nobody`` is registered nowhere.
+``later`` has a second attempt in an hour, ``wary`` has four and hooks (and gives up on ``!foreign``
+after two), ``single`` runs one at a time, ``plain`` is a plain function, and ``brief`` does what
+takes no time and then waits, beyond its timeout, in two attempts. ``nobody`` is registered nowhere.
+
+Compositions: ``pair`` is a chain that does the same twice, ``fork`` does it in one branch (in
+place, three attempts) and notes ``r`` in the other one, ``way`` goes by ``count % 3`` (0: ``once``;
+1: in place, two attempts; 2: nowhere), and ``swarm`` has ``thrice`` do it ``count % 3`` times.
 """
 
 from __future__ import annotations
@@ -33,10 +43,13 @@ __all__ = [
     "DOOMED",
     "ERRORS",
     "LABELS",
+    "LASTING",
     "LOCKS",
+    "MIXED_IN",
     "NO_SESSION",
     "OPERANDS",
     "PROCESSORS",
+    "REPLACED",
     "SESSIONS",
     "Call",
     "Op",
@@ -48,24 +61,47 @@ SESSIONS = ("a", "b")
 NO_SESSION = "-"
 LABELS = ("x", "y", "z")
 LOCKS = ("l", "m")
-PROCESSORS = ("once", "thrice", "later", "single", "pair", "nobody")
+PROCESSORS = ("once", "thrice", "later", "single", "wary", "plain", "brief", "pair", "fork", "way",
+              "swarm", "nobody")  # fmt: skip
+REPLACED = ("once", "thrice", "single")
+"""The processors that a program may forget and learn anew."""
+
 DOOMED = "doomed"
 """Does what ``once`` does, on a worker that is killed for it; ``crash`` calls it, nobody else."""
 
-ERRORS = ("business", "validation", "network", "foreign")
+ERRORS = ("business", "validation", "network", "foreign", "passing", "group", "torn", "nothing",
+          "strange")  # fmt: skip
+"""What a processor may fail with, in some attempts or in all."""
+
+LASTING = ("partial", "broken")
+"""What it may fail with in every attempt."""
 
 OPERANDS = {
     "execute": ("session", "call"),
+    "inside": ("named", "call"),
     "many": ("session", "number", "call"),
+    "mixed": ("number", "call"),
     "submit": ("label", "session", "call"),
     "delay": ("label", "session", "call"),
+    "at": ("label", "session", "call"),
+    "past": ("label", "session", "call"),
     "release": ("label",),
     "cancel": ("label",),
     "again": ("label",),
+    "twin": ("label",),
+    "clash": ("label",),
+    "mend": (),
+    "revive": ("label",),
+    "drop": ("label",),
+    "letters": (),
+    "forget": ("name",),
+    "learn": ("name",),
     "set": ("named", "number"),
     "set-right": ("named", "number"),
     "set-wrong": ("named", "number"),
     "update": ("named", "number"),
+    "spoil": ("named",),
+    "expire": ("named", "number"),
     "delete": ("named",),
     "get": ("named",),
     "updates": ("named", "number"),
@@ -88,8 +124,8 @@ OPERANDS = {
 class Step:
     """One thing that a processor does.
 
-    ``verb`` is ``add`` or ``note`` (with ``word``), ``emit``, ``progress``, ``hold``, ``fail``
-    (with ``word``; ``below``: in attempts below that one only, 0: always) or ``call``.
+    ``verb`` is ``add`` or ``note`` (with ``word``), ``who``, ``emit``, ``progress``, ``hold``,
+    ``fail`` (with ``word``; ``below``: in attempts below that one only, 0: always) or ``call``.
     """
 
     verb: str
@@ -137,6 +173,7 @@ class Op:
     lock: str = ""
     number: int = 0
     call: Call | None = None
+    name: str = ""
 
     @property
     def named(self) -> str:
@@ -170,3 +207,7 @@ class Program:
     def lines(self) -> list[str]:
         """The program with a number before each operation."""
         return [f"{number:>2}  {op}" for number, op in enumerate(self.ops, 1)]
+
+
+MIXED_IN = Call("thrice", (Step("who"),))
+"""What ``mixed`` has done, too, by turns."""

@@ -9,10 +9,12 @@ from am2z import ConfigurationError
 from harness.oracle.program import (
     ERRORS,
     LABELS,
+    LASTING,
     LOCKS,
     NO_SESSION,
     OPERANDS,
     PROCESSORS,
+    REPLACED,
     SESSIONS,
     Call,
     Op,
@@ -27,6 +29,7 @@ _CHOICES = {
     "named": SESSIONS,
     "label": LABELS,
     "lock": LOCKS,
+    "name": REPLACED,
 }
 _LARGEST = 99
 _DEEPEST = 8
@@ -106,7 +109,7 @@ class _Reader:
         if word.endswith("("):
             call = self.call(word, depth)
             return Step("call", call=call, survives=self.closing.endswith("?"))
-        if word in ("emit", "progress", "hold"):
+        if word in ("who", "emit", "progress", "hold"):
             return Step(word)
         if word[0] == "+":
             return Step("add", number=self.number(word[1:]))
@@ -114,7 +117,7 @@ class _Reader:
             return Step("note", word[1:])
         if word[0] == "!":
             kind, sign, below = word[1:].partition("<")
-            if kind in ERRORS or (kind == "partial" and not sign):
+            if kind in ERRORS or (kind in LASTING and not sign):
                 return Step("fail", kind, self.number(below) if sign else 0)
         raise self.wrong(f"{word!r} is no step")
 

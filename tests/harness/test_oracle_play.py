@@ -32,7 +32,15 @@ EVERYTHING = """
     execute b pair(+1); execute - pair(+1 !foreign); submit x b later(!network); stats; cancel x;
     delay y b once(); execute - nobody(); execute b once(nobody()?); execute a thrice(!partial);
     update b 3; updates b 4; race b 3; set b 3; set-wrong b 4; set-right a 4; clean-all; update b 1;
-    delete b; lock l; lock l; line m 4; cancel y; restart; lock l; unlock l; submit z a thrice(hold)
+    delete b; lock l; lock l; line m 4; cancel y; restart; lock l; unlock l;
+    submit z a thrice(hold); inside a wary(+1 !torn<3 who); execute a fork(+1 !passing<3); execute a fork(&n);
+    inside a way(!group); execute a swarm(who +2); mixed 4 plain(progress +2 once(who));
+    at x a once();
+    execute - brief(+1 emit); execute - wary(!foreign); execute - once(!strange); cancel x;
+    past x a once(hold !broken); twin x; clash x; submit y b single(hold); spoil a; expire b 3;
+    execute a once(!nothing); release x; letters; revive x; mend; revive x; revive x; drop x;
+    execute b thrice(!passing); forget once; execute a way(+1); learn once; execute a once(who);
+    letters; get a; cancel y; cancel z
 """
 
 

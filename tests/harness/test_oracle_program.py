@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from am2z import ConfigurationError
-from harness.oracle.draw import EVERYTHING, EXECUTIONS, LIVES, STATES
+from harness.oracle.draw import EVERYTHING, EXECUTIONS, FAILURES, LIVES, REGISTRY, STATES
 from harness.oracle.model import script, sensible
 from harness.oracle.program import OPERANDS, PROCESSORS, Program
 from harness.oracle.reading import parse
@@ -18,11 +18,10 @@ from harness.oracle.strategy import programs
 EVERY_VERB = tuple(OPERANDS)
 
 PINNED = [
-    ("race a 5; restart; set a 3; update b 3"),
+    "set a 5; spoil a; restart; stop a",
     (
-        "race a 2; get a; race a 4; set a 3; update b 2; race a 5; restart; restart; "
-        "execute - nobody(); execute a pair(+1 thrice(once(progress once(+1 progress "
-        "emit) &o) +1 pair(+2))?)"
+        "set b 3; set a 4; restart; set-wrong a 2; set-right a 5; "
+        "execute a wary(+1 !foreign<4 progress); expire a 4; set-right b 5; update a 5; delete a"
     ),
 ]
 
@@ -51,6 +50,8 @@ def test_the_text_is_what_is_written_by_hand():
         ("execute a once(jump)", "'jump' is no step"),
         ("execute a once(!sulk)", "is no step"),
         ("execute a once(!partial<2)", "is no step"),
+        ("execute a once(!broken<2)", "is no step"),
+        ("forget pair", "'pair' is none of once, thrice, single"),
         ("execute a once(+0)", "no number from 1 to 99"),
         ("execute a once()?", "only a call inside a processor"),
         ("set a many", "no number"),
@@ -87,7 +88,7 @@ def drawn(verbs, seed, count=30):
     return [str(program) for program in islice(search._drawn(), count)]
 
 
-@pytest.mark.parametrize("verbs", [EVERYTHING, EXECUTIONS, LIVES, STATES])
+@pytest.mark.parametrize("verbs", [EVERYTHING, EXECUTIONS, FAILURES, LIVES, REGISTRY, STATES])
 def test_the_same_seed_draws_the_same_programs_and_another_seed_others(verbs):
     first = drawn(verbs, 1)
     assert len(set(first)) == 30

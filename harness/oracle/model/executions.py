@@ -1,14 +1,16 @@
-"""What operations on executions do: asked for now or submitted, let on, cancelled, asked again."""
+"""What operations do that ask for executions and wait for them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from harness.oracle.model.books import Books
+from harness.oracle.model.compositions import Unforeseen
 from harness.oracle.model.flight import Flight
-from harness.oracle.model.lives import Outcome, Value, live, perform
+from harness.oracle.model.lives import live, perform
+from harness.oracle.model.outcome import Outcome, Value
 from harness.oracle.model.seen import Seen
-from harness.oracle.program import DOOMED, Op
+from harness.oracle.program import DOOMED, MIXED_IN, NO_SESSION, Call, Op
 
 __all__ = ["Executions"]
 
@@ -24,110 +26,110 @@ class Executions:
         """Those flights that have not ended, by label."""
         return {label: one for label, one in sorted(self.flights.items()) if one.is_live}
 
-    def _ask(self, op: Op) -> tuple[Value, str]:
-        """With what an execution begins, and why it is refused, if it is. Opens its session."""
-        assert op.call is not None
-        session = self._books.sessions.get(op.session)
-        value: Value = (0, ())
-        if session is not None and session.kept is not None:
-            value = session.kept
-        if op.call.name == "nobody":
-            return value, "ProcessorNotFoundError"
-        if session is not None:
-            if session.is_stopped:
-                return value, "SessionStoppedError"
-            if not session.is_active:
-                session.is_active = True
-                session.told.append("created")
-        return value, ""
+    def some_single(self, *phases: str) -> bool:
+        """Whether one of ``single`` is in one of these phases."""
+        return any(flight.is_single(*phases) for flight in self.flights.values())
+
+    def given(self, session: str) -> Value:
+        """With what a caller begins."""
+        known = self._books.sessions.get(session)
+        return known.kept if known is not None and known.kept is not None else (0, ())
+
+    def refusal(self, name: str, session: str) -> str:
+        """Why it would be refused, empty where it would not; ``?`` where there are two reasons."""
+        is_unknown = not self._books.serves(name) and name != DOOMED
+        known = self._books.sessions.get(session)
+        if known is not None and known.is_stopped:
+            return "?" if is_unknown else "SessionStoppedError"
+        return "ProcessorNotFoundError" if is_unknown else ""
+
+    def open(self, session: str) -> None:
+        """Work is accepted: its session comes to be."""
+        if session in self._books.sessions:
+            self._books.sessions[session].open()
+
+    def is_unforeseen(self, call: Call, session: str, given: Value) -> bool:
+        """Whether nobody can say what it would show, from its first attempt to its last."""
+        try:
+            for _ in live(_Scratch(self._books), call, session, given):
+                pass
+        except Unforeseen:
+            return True
+        return False
+
+    def would_end(self, call: Call, session: str, given: Value) -> bool:
+        """Whether it would be at its end soon, and we know at which."""
+        if call.name == "single" and self.some_single("held", "waiting"):
+            return False
+        try:
+            phase = next(live(_Scratch(self._books), call, session, given), "")
+        except Unforeseen:
+            return False
+        return not phase
+
+    # --- operations
 
     def do_execute(self, op: Op) -> Seen | None:
-        seen = self._run(op, 1)
+        assert op.call is not None
+        seen = self._run(op.session, [(op.call, self.given(op.session))])
         return None if seen is None else {"result": seen[0]}
 
+    def do_inside(self, op: Op) -> Seen | None:
+        return self.do_execute(op)
+
     def do_many(self, op: Op) -> Seen | None:
-        seen = self._run(op, op.number)
+        assert op.call is not None
+        count, trail = self.given(op.session)
+        # In a session nobody knows who commits last: there they are all the same.
+        apart = op.session == NO_SESSION
+        given = [(count + apart * one, trail) for one in range(op.number)]
+        seen = self._run(op.session, [(op.call, one) for one in given])
+        return None if seen is None else {"results": seen}
+
+    def do_mixed(self, op: Op) -> Seen | None:
+        assert op.call is not None
+        calls = [op.call, MIXED_IN]
+        seen = self._run(NO_SESSION, [(calls[one % 2], (one, ())) for one in range(op.number)])
         return None if seen is None else {"results": seen}
 
     def do_crash(self, op: Op) -> Seen | None:
         # That a worker died with it is nobody's business. No runtime of ours has this processor.
         assert op.call is not None
+        if "!broken" in str(op.call):
+            return None  # what mends it does so in this process
         return self.do_execute(replace(op, call=replace(op.call, name=DOOMED)))
 
-    def _run(self, op: Op, times: int) -> list[Seen] | None:
-        assert op.call is not None
-        taken = any(f.is_single("held", "waiting") for f in self.flights.values())
-        if op.call.name == "later" or (op.call.name == "single" and taken):
-            return None  # nobody would answer
-        session = self._books.sessions.get(op.session)
-        if op.call.name == "nobody" and session is not None and session.is_stopped:
-            return None  # there are two reasons to refuse it, and no law says which comes first
-        value, refused = self._ask(op)
-        if refused:
-            return [Outcome(value, refused).seen() for _ in range(times)]
-        return [perform(self._books, op.call, op.session, value).seen() for _ in range(times)]
-
-    def do_submit(self, op: Op) -> Seen | None:
-        return self._fly(op, "waiting")
-
-    def do_delay(self, op: Op) -> Seen | None:
-        assert op.call is not None
-        session = self._books.sessions.get(op.session)
-        if op.call.name == "nobody" or (session is not None and session.is_stopped):
-            return None  # refused or delayed: that cannot be told apart without waiting
-        return self._fly(op, "delayed")
-
-    def _fly(self, op: Op, begins: str) -> Seen | None:
-        assert op.call is not None
-        known = self.flights.get(op.label)
-        waiting = any(f.is_single("waiting") for f in self.flights.values())
-        taken = any(f.is_single("held") for f in self.flights.values())
-        session = self._books.sessions.get(op.session)
-        if op.call.name == "nobody":
+    def _run(self, session: str, asked: list[tuple[Call, Value]]) -> list[Seen] | None:
+        refusals = [self.refusal(call.name, session) for call, _ in asked]
+        would_end = all(self.would_end(call, session, given) for call, given in asked)
+        if "?" in refusals or not would_end or any(call.name == "later" for call, _ in asked):
             return None
-        if taken and op.call.name == "single" and session is not None and session.is_stopped:
-            return None  # refused or waiting: that cannot be told apart without waiting
-        if (known is not None and known.is_live) or (op.call.name == "single" and waiting):
-            return None
-        value, refused = self._ask(op)
-        life = live(self._books, op.call, op.session, value, begins)
-        flight = self.flights[op.label] = Flight(op, life, begins)
-        if refused:
-            flight.phase, flight.outcome = "done", Outcome(value, refused)
-            flight.can_be_asked_again = False
-            return {}
-        flight.advance()
-        if begins == "waiting" and op.call.name != "single":
-            flight.advance()
-        return {}
+        if not all(refusals):
+            self.open(session)
+        return [
+            Outcome(given, refused).seen()
+            if refused
+            else perform(self._books, call, session, given).seen()
+            for refused, (call, given) in zip(refusals, asked, strict=True)
+        ]
 
-    def let_waiting_begin(self) -> None:
-        """Who waits for the one slot of ``single`` has it as soon as nobody else does."""
-        if any(flight.is_single("held") for flight in self.flights.values()):
-            return
-        for flight in self.flights.values():
-            if flight.is_single("waiting"):
-                flight.advance()
 
-    def do_release(self, op: Op) -> Seen | None:
-        flight = self.flights.get(op.label)
-        if flight is None or flight.phase != "held":
-            return None
-        waiting = any(other.is_single("waiting") for other in self.flights.values())
-        if waiting and flight.is_single("held") and flight.calls_after_hold:
-            return None  # it lends its slot while it calls, and no law says who has it then
-        flight.advance()
-        return {}
+class _Scratch:
+    """Books in which nothing is entered: for what would be."""
 
-    def do_cancel(self, op: Op) -> Seen | None:
-        flight = self.flights.get(op.label)
-        if flight is None:
-            return None
-        flight.end("ExecutionCancelledError")
-        return {}
+    def __init__(self, books: Books) -> None:
+        self.is_mended = books.is_mended
+        self.serves = books.serves
+        self.title = books.title
 
-    def do_again(self, op: Op) -> Seen | None:
-        flight = self.flights.get(op.label)
-        if flight is None or flight.outcome is None or not flight.can_be_asked_again:
-            return None
-        return {"result": flight.outcome.seen()}
+    def ended(self, name: str, session: str, story: str, *, success: bool) -> None:
+        pass
+
+    def commit(self, session: str, value: Value) -> None:
+        pass
+
+    def bury(self, name: str, session: str, error: str, given: Value, owner: str) -> None:
+        pass
+
+    def hooked(self, what: str) -> None:
+        pass

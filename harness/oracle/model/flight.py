@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.oracle.model.lives import Ended, Life, Outcome
+from harness.oracle.model.lives import Ended, Life
+from harness.oracle.model.outcome import Outcome
 from harness.oracle.program import Op
 
 __all__ = ["Flight"]
@@ -13,19 +14,22 @@ __all__ = ["Flight"]
 
 @dataclass
 class Flight:
-    """One of them."""
+    """One of them. ``turn`` counts the submissions: who asked first."""
 
     op: Op
     life: Life
     phase: str
+    turn: int
     outcome: Outcome | None = None
     can_be_asked_again: bool = True
 
     @property
     def is_live(self) -> bool:
+        """Whether it has not ended."""
         return self.outcome is None
 
     def is_single(self, *phases: str) -> bool:
+        """Whether it is one of ``single`` in one of these phases."""
         assert self.op.call is not None
         return self.op.call.name == "single" and self.phase in phases
 
@@ -37,9 +41,11 @@ class Flight:
         return "hold" in verbs and "call" in verbs[verbs.index("hold") :]
 
     def advance(self) -> None:
+        """Let it go on to where it stays next."""
         self._step(lambda: next(self.life))
 
     def end(self, error: str) -> None:
+        """Somebody ends it, if it has not ended."""
         if self.is_live:
             self._step(lambda: self.life.throw(Ended(error)))
 

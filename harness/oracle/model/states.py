@@ -32,6 +32,17 @@ class States:
         session.write((count + op.number, trail))
         return {"answer": count + op.number}
 
+    def do_spoil(self, op: Op) -> Seen:
+        """An update that raises writes nothing."""
+        is_there = self._books.sessions[op.session].kept is not None
+        return {"error": "BusinessError" if is_there else "StateNotFoundError"}
+
+    def do_expire(self, op: Op) -> Seen:
+        """A state with a time to live is forgotten when that is over."""
+        seen = self.do_set(op)
+        self._books.sessions[op.session].forget()
+        return {**seen, "then": "gone"}
+
     def do_updates(self, op: Op) -> Seen:
         seen = [self.do_update(Op("update", op.session, number=1)) for _ in range(op.number)]
         return {"answers": sorted(map(str, seen))}
@@ -47,4 +58,5 @@ class States:
     def do_get(self, op: Op) -> Seen:
         session = self._books.sessions[op.session]
         is_there = session.kept is not None
-        return {"exists": is_there, "version": session.version, "checksum": is_there or None}
+        seen: Seen = {"exists": is_there, "version": session.version}
+        return {**seen, "the same without its class": True} if is_there else seen

@@ -9,13 +9,16 @@ import trio
 from am2z import AM2ZError, RuntimeConfig
 from harness.oracle.crash import CONFIG as CONFIG_WITH_CRASHES
 from harness.oracle.model import MAX_CALL_DEPTH, Seen
-from harness.oracle.observe import seen_counts, stories, told
+from harness.oracle.observe import seen_counts, seen_letter, seen_totals, stories, told
 from harness.oracle.play.executions import Executions
+from harness.oracle.play.failures import Failures
 from harness.oracle.play.locks import Locks
+from harness.oracle.play.registry import Registry
 from harness.oracle.play.sessions import Sessions
 from harness.oracle.play.stage import Bench, CrashTest, Stage
 from harness.oracle.play.states import States
-from harness.oracle.program import NO_SESSION, SESSIONS, Op
+from harness.oracle.play.submissions import Submissions
+from harness.oracle.program import SESSIONS, Op
 from harness.oracle.workers import Piece
 
 __all__ = ["play"]
@@ -49,8 +52,8 @@ class _Player:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        parts = (Executions(stage), Sessions(stage), States(stage), Locks(stage))
-        self._parts = (self, *parts)
+        parts = (Executions, Submissions, Failures, Sessions, States, Locks, Registry)
+        self._parts = (self, *(part(stage) for part in parts))
 
     async def apply(self, number: int, op: Op) -> Seen:
         """Do one operation, and wait until what was submitted has come to where it stays."""
@@ -95,14 +98,17 @@ class _Player:
     async def afterwards(self) -> Seen:
         """What is there when all is over."""
         stats = await self.do_stats(Op("stats"))
-        dead = [
-            [letter.processor_name, letter.session_id or NO_SESSION, type(letter.error).__name__]
-            for letter in await self._stage.runtime.dead.list()
-        ]
+        dead = [seen_letter(letter) for letter in await self._stage.runtime.dead.list()]
         # What was emitted before an execution is delivered before its result.
-        fence = (await self._stage.runtime.execute("once", Piece())).metadata.execution_id
+        fence = (await self._stage.runtime.execute("wary", Piece())).metadata.execution_id
         events = {"stories": stories(self._stage.events, fence), "told": told(self._stage.events)}
-        return {**stats, **events, "dead": sorted(dead)}
+        return {
+            **stats,
+            **events,
+            "heard": self._stage.heard(),
+            "dead": sorted(dead, key=str),
+            "hooks": sorted(self._stage.props.hooks),
+        }
 
     # --- the runtime
 
@@ -112,6 +118,7 @@ class _Player:
             sessions[name] = seen_counts(await self._stage.runtime.session_stats(name))
         return {
             "stats": seen_counts(await self._stage.runtime.queue_stats()),
+            "totals": seen_totals(await self._stage.runtime.stats()),
             "session stats": sessions,
             "active sessions": await self._stage.runtime.active_sessions(),
         }

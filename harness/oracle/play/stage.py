@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import trio
@@ -12,10 +14,14 @@ import trio
 from am2z import Event, Processor, ProcessorResult, Runtime, RuntimeConfig
 from harness.oracle.flights import Flights
 from harness.oracle.lockers import Lockers
-from harness.oracle.program import NO_SESSION, Op
-from harness.oracle.workers import Gate, Piece, make_processors
+from harness.oracle.program import NO_SESSION, SESSIONS, Op
+from harness.oracle.staff import make_processors
+from harness.oracle.workers import EVENT, Piece, Props, piece
 
 __all__ = ["Bench", "CrashTest", "Stage", "session_of", "together"]
+
+_PATTERNS = ("processor:*", "queue:failed", "*:created", EVENT)
+"""Under which it listens, beside listening to everything."""
 
 
 class Bench(Protocol):
@@ -45,22 +51,40 @@ class Stage:
     nursery: trio.Nursery
     crash: CrashTest | None
     config: RuntimeConfig
-    gates: dict[str, Gate] = field(default_factory=dict)
+    props: Props = field(default_factory=Props)
     events: list[Event] = field(default_factory=list)
+    learned: Counter[str] = field(default_factory=Counter)
     number: int = 0
     """Which operation it is, counted from 0."""
 
     def __post_init__(self) -> None:
         self.flights = Flights(self.bench.timeout)
         self.lockers = Lockers(self.nursery, self.bench.timeout)
+        self._heard: dict[str, list[Event]] = {pattern: [] for pattern in _PATTERNS}
+        self._strange: list[Event] = []
 
     async def enter(self) -> None:
         """Begin with a runtime."""
         self._may_leave, self._left = trio.Event(), trio.Event()
         self.runtime = await self.nursery.start(self._host)
         self.runtime.on("*", self._take)
+        for pattern, heard in self._heard.items():
+            self.runtime.on(pattern, heard.append)
+            self.runtime.on(pattern, self._strange.append)
+            self.runtime.off(pattern, self._strange.append)
         async with self.runtime.subscribe("*"):
             pass  # from here on every event arrives
+
+    async def given(self, op: Op) -> Piece:
+        """What an application would hand over: the committed state, or a new one."""
+        assert op.call is not None
+        kept = None
+        if op.session in SESSIONS:
+            kept = await self.runtime.state.get(op.session, Piece)
+        if kept is None:
+            return piece(op.call)
+        given: Piece = kept.state.evolve(plan=op.call.plan)
+        return given
 
     async def leave(self) -> None:
         """End the block of the runtime."""
@@ -69,11 +93,18 @@ class Stage:
 
     async def _host(self, task_status: trio.TaskStatus[Runtime]) -> None:
         """The block of one runtime. In a task: it ends where another operation's time does not."""
-        processors = make_processors(self.gates)
-        async with self.bench.runtime(*processors, config=self.config) as runtime:
+        self.processors = {one.name: one for one in make_processors(self.props)}
+        async with self.bench.runtime(*self.processors.values(), config=self.config) as runtime:
             task_status.started(runtime)
             await self._may_leave.wait()
         self._left.set()
+
+    def heard(self) -> str:
+        """Whether each handler had what its pattern says, and nothing else."""
+        for pattern, heard in self._heard.items():
+            if heard != [event for event in self.events if fnmatchcase(event.type, pattern)]:
+                return f"something else under {pattern!r}"
+        return "something after off()" if self._strange else "as told"
 
     def _take(self, event: Event) -> None:
         self.events.append(event)

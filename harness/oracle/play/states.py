@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from am2z import AM2ZError, StateConflictError
+import trio
+
+from am2z import AM2ZError, BusinessError, StateConflictError
 from harness.oracle.model import Seen
 from harness.oracle.play.stage import Stage, together
 from harness.oracle.program import Op
 from harness.oracle.workers import Piece
 
 __all__ = ["States"]
+
+_SOON = 0.002
 
 
 class States:
@@ -37,12 +41,31 @@ class States:
 
         return {"answer": (await self._stage.runtime.state.update(op.session, add)).count}
 
+    async def do_spoil(self, op: Op) -> Seen:
+        def refuse(_state: Piece) -> Piece:
+            raise BusinessError("the program does not want it")
+
+        return {"answer": (await self._stage.runtime.state.update(op.session, refuse)).count}
+
+    async def do_expire(self, op: Op) -> Seen:
+        """With a time to live, until that is over."""
+        states = self._stage.runtime.state
+        version = await states.set(op.session, Piece(count=op.number), ttl=_SOON)
+        while await states.exists(op.session):  # noqa: ASYNC110 - nobody tells
+            await trio.sleep(_SOON)
+        return {"version": version, "then": "gone"}
+
     async def do_updates(self, op: Op) -> Seen:
         answers: list[str] = []
 
+        async def add(state: Piece) -> Piece:
+            await trio.lowlevel.checkpoint()  # so that others are in between
+            return state.evolve(count=state.count + 1)
+
         async def update() -> None:
             try:
-                answers.append(str(await self.do_update(Op("update", op.session, number=1))))
+                changed = await self._stage.runtime.state.update(op.session, add)
+                answers.append(str({"answer": changed.count}))
             except AM2ZError as error:
                 answers.append(str({"error": type(error).__name__}))
 
@@ -70,7 +93,9 @@ class States:
 
     async def do_get(self, op: Op) -> Seen:
         state = self._stage.runtime.state
-        found = await state.get(op.session, Piece)
-        checksum = found and len(found.checksum) == 64
-        exists, version = await state.exists(op.session), await state.version(op.session)
-        return {"exists": exists, "version": version, "checksum": checksum}
+        found, any_class = await state.get(op.session, Piece), await state.get(op.session)
+        seen: Seen = {
+            "exists": await state.exists(op.session),
+            "version": await state.version(op.session),
+        }
+        return seen if found is None else {**seen, "the same without its class": found == any_class}
