@@ -33,7 +33,8 @@ EVERYTHING = """
     delay y b once(); execute - nobody(); execute b once(nobody()?); execute a thrice(!partial);
     update b 3; updates b 4; race b 3; set b 3; set-wrong b 4; set-right a 4; clean-all; update b 1;
     delete b; lock l; lock l; line m 4; cancel y; restart; lock l; unlock l;
-    submit z a thrice(hold); inside a wary(+1 !torn<3 who); execute a fork(+1 !passing<3); execute a fork(&n);
+    submit z a thrice(hold); inside a wary(+1 !torn<3 who); execute a fork(+1 !passing<3);
+    execute a fork(&n);
     inside a way(!group); execute a swarm(who +2); mixed 4 plain(progress +2 once(who));
     at x a once();
     execute - brief(+1 emit); execute - wary(!foreign); execute - once(!strange); cancel x;
