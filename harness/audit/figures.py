@@ -28,6 +28,7 @@ async def figure_errors(ledger: Ledger) -> Found:
     found = await _statistics(ledger)
     found += await _sessions(ledger)
     found += await _commits(ledger)
+    found += await _strays(ledger)
     found += await _letters(ledger)
     found += await _handles(ledger)
     return found
@@ -124,6 +125,18 @@ async def _commits(ledger: Ledger) -> Found:
         elif kept is not None and all(kept.state.metadata != one.state.metadata for one in results):
             found.append(("STA-001", f"{session_id!r} keeps a state that no execution answered"))
     return found
+
+
+async def _strays(ledger: Ledger) -> Found:
+    """What ran without a session keeps no state."""
+    alone = [
+        own for own, (asked, one) in ledger.results.items() if one.success and not asked.session
+    ]
+    return [
+        ("SES-015", f"execution {own} had no session, and keeps a state")
+        for own in alone[-3:]
+        if await ledger.runtime.state.exists(own)
+    ]
 
 
 async def _letters(ledger: Ledger) -> Found:

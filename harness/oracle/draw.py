@@ -166,7 +166,7 @@ class _Pen:
             case "add":
                 return Step(verb, number=_pick(self.bits, (1, 2, 3)))
             case "note":
-                return Step(verb, _pick(self.bits, ("n", "o")))
+                return Step(verb, _pick(self.bits, ("n", "o", "r")))
             case "fail":
                 ways = _MENDABLE if self.verbs is _BAD_STEPS else _FAILURES
                 word, below = _pick(self.bits, ways)

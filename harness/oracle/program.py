@@ -30,8 +30,9 @@ after two), ``single`` runs one at a time, ``plain`` is a plain function, and ``
 takes no time and then waits, beyond its timeout, in two attempts. ``nobody`` is registered nowhere.
 
 Compositions: ``pair`` is a chain that does the same twice, ``fork`` does it in one branch (in
-place, three attempts) and notes ``r`` in the other one, ``way`` goes by ``count % 3`` (0: ``once``;
-1: in place, two attempts; 2: nowhere), and ``swarm`` has ``thrice`` do it ``count % 3`` times.
+place, three attempts) and notes ``r`` in the other one, ``way`` goes by ``count % 4`` (0: ``once``;
+1: in place, two attempts; 2: nowhere; 3: in place, like ``brief``), and ``swarm`` has ``thrice`` do
+it ``(count + 1) % 3`` times.
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ _ONE_AT_A_TIME = QueueOptions(concurrency=1)
 
 def make_processors(props: Props) -> list[Processor[Piece]]:
     """All but ``nobody``."""
-    brief = Role("brief", props, after=trio.sleep_forever)
     return [
         *(make_again(name, props, title=name) for name in ("once", "thrice", "single")),
         make(
@@ -41,7 +40,7 @@ def make_processors(props: Props) -> list[Processor[Piece]]:
         ),
         make("wary", Role("wary", props), retry=_wary(props)),
         make_plain("plain", Role("plain", props)),
-        make("brief", brief, timeout=_SOON, retry=_TWICE),
+        make("brief", _brief("brief", props), timeout=_SOON, retry=_TWICE),
         *_compositions(props),
     ]
 
@@ -62,6 +61,10 @@ def make_doomed(before: Callable[[], Awaitable[None]]) -> Processor[Piece]:
     return make(DOOMED, Role(DOOMED, Props(), before=before))
 
 
+def _brief(name: str, props: Props) -> Role:
+    return Role(name, props, after=trio.sleep_forever)
+
+
 def _compositions(props: Props) -> list[Processor[Piece]]:
     def in_place(name: str, retry: RetryPolicy | None = None) -> Processor[Piece]:
         return make(name, Role(name, props, holds=False), retry=retry)
@@ -70,7 +73,7 @@ def _compositions(props: Props) -> list[Processor[Piece]]:
         return state.evolve(trail=[*state.trail, "r"])
 
     def split(state: Piece) -> list[Piece]:
-        return [Piece(count=one + 1, plan=state.plan) for one in range(state.count % 3)]
+        return [Piece(count=one + 1, plan=state.plan) for one in range((state.count + 1) % 3)]
 
     def join(state: Piece, results: list[Piece]) -> Piece:
         return state.evolve(
@@ -79,13 +82,15 @@ def _compositions(props: Props) -> list[Processor[Piece]]:
         )
 
     def choose(state: Piece) -> int:
-        return state.count % 3
+        return state.count % 4
 
+    hasty = make("hasty", _brief("hasty", props), timeout=_SOON, retry=_TWICE)
+    ways: dict[int, Processor[Piece] | str] = {0: "once", 1: in_place("lane", _TWICE), 3: hasty}
     right = Processor(name="right", fn=note, state_type=Piece)
     return [
         chain("pair", [in_place("first"), "thrice"]),
         parallel("fork", [in_place("left", _THRICE), right]),
-        route("way", choose, {0: "once", 1: in_place("lane", _TWICE)}),
+        route("way", choose, ways),
         batch("swarm", "thrice", split=split, join=join),
     ]
 

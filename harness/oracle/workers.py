@@ -141,6 +141,8 @@ async def _act(role: Role, state: Piece, ctx: Context) -> Any:
     for step in parse_steps(plan):
         if (done := _plain(step, state, ctx, role.title)) is not None:
             state = done
+        elif step.verb in ("emit", "progress"):
+            await _tell_and_wait(step, state, ctx, waits=role.after is None)
         elif role.after is not None:
             continue
         elif step.verb == "hold":
@@ -160,12 +162,20 @@ def _act_in_thread(role: Role, state: Piece, ctx: Any) -> Any:
     for step in parse_steps(plan):
         if (done := _plain(step, state, ctx, role.title)) is not None:
             state = done
+        elif step.verb in ("emit", "progress"):
+            _tell(step, state, ctx)
         elif step.call is not None:
             result = ctx.call(step.call.name, state.evolve(plan=step.call.plan))
             state = _called(step, state, result, ctx)
         elif step.verb == "fail" and _fails(step, ctx, role.props):
             return _failure(step.word, state)
     return state.evolve(plan=plan)
+
+
+async def _tell_and_wait(step: Step, state: Piece, ctx: Context, *, waits: bool) -> None:
+    delivery = _tell(step, state, ctx)
+    if waits:
+        await delivery
 
 
 async def _hold(ctx: Context, gates: dict[str, Gate]) -> None:
@@ -175,7 +185,7 @@ async def _hold(ctx: Context, gates: dict[str, Gate]) -> None:
 
 
 def _plain(step: Step, state: Piece, ctx: Any, title: str) -> Piece | None:
-    """A step that neither waits nor fails; ``None`` where it is no such step."""
+    """A step that changes the state; ``None`` where it is no such step."""
     match step.verb:
         case "add":
             return state.evolve(count=state.count + step.number)
@@ -184,13 +194,15 @@ def _plain(step: Step, state: Piece, ctx: Any, title: str) -> Piece | None:
         case "who":
             session = ctx.session_id if ctx.session_id in SESSIONS else NO_SESSION
             state.trail.append(f"{title} {session} {ctx.metadata.attempt} {ctx.call_depth}")
-        case "emit":
-            ctx.emit(EVENT, {"count": state.count})
-        case "progress":
-            ctx.update_progress(50)
         case _:
             return None
     return state
+
+
+def _tell(step: Step, state: Piece, ctx: Any) -> Any:
+    if step.verb == "emit":
+        return ctx.emit(EVENT, {"count": state.count})
+    return ctx.update_progress(50)
 
 
 def _called(step: Step, state: Piece, result: ProcessorResult[Piece], ctx: Any) -> Piece:

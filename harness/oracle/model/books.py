@@ -11,7 +11,7 @@ from harness.oracle.program import PROCESSORS, SESSIONS
 
 __all__ = ["Books", "Letter", "Session"]
 
-IN_PLACE = ("first", "left", "right", "lane")
+IN_PLACE = ("first", "left", "right", "lane", "hasty")
 """The steps of compositions that were given as processors: they come along."""
 
 

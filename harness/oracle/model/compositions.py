@@ -50,11 +50,13 @@ def _fork(inside: Inside, _call: Call, given: Value) -> Outcome:
 
 
 def _way(inside: Inside, call: Call, given: Value) -> Outcome:
-    match given[0] % 3:
+    match given[0] % 4:
         case 0:
             name, result = "once", inside.child(replace(call, name="once"), given)
         case 1:
             name, result = "lane", inside.in_place("lane", given)
+        case 3:
+            name, result = "hasty", inside.in_place("hasty", given)
         case _:
             return Outcome(given, "ValidationError")
     if result.error:
@@ -64,7 +66,7 @@ def _way(inside: Inside, call: Call, given: Value) -> Outcome:
 
 def _swarm(inside: Inside, call: Call, given: Value) -> Outcome:
     count, trail = given
-    number = count % 3
+    number = (count + 1) % 3
     for one in range(number):
         result = inside.child(replace(call, name="thrice"), (one + 1, ()))
         if result.error and number > 1:

@@ -14,6 +14,7 @@ from typing import Protocol
 from harness.oracle.model.compositions import COMPOSITIONS, Unforeseen
 from harness.oracle.model.outcome import Outcome, Value
 from harness.oracle.model.tables import (
+    BRIEF,
     MAX_CALL_DEPTH,
     PLAIN_STEPS,
     RAISED,
@@ -150,7 +151,7 @@ class _Execution:
         for step in self.call.steps:
             if step.verb in PLAIN_STEPS:
                 value = self._plain(step, value, name, attempt)
-            elif name == "brief":
+            elif name in BRIEF:
                 continue  # it has no time for more
             elif step.verb == "fail":
                 if self._fails(step, attempt):
@@ -166,7 +167,7 @@ class _Execution:
                     return Outcome(given, result.error, at=result.at)
             elif holds and name != "plain":
                 yield "held"
-        return Outcome(given, "ExecutionTimeoutError") if name == "brief" else Outcome(value)
+        return Outcome(given, "ExecutionTimeoutError") if name in BRIEF else Outcome(value)
 
     def _fails(self, step: Step, attempt: int) -> bool:
         if step.word == "broken":

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from harness.oracle.program import DOOMED
-
-__all__ = ["CODES", "MAX_CALL_DEPTH", "PLAIN_STEPS", "RAISED", "is_exhausted", "is_tried_again"]
+__all__ = [
+    "BRIEF",
+    "CODES",
+    "MAX_CALL_DEPTH",
+    "PLAIN_STEPS",
+    "RAISED",
+    "is_exhausted",
+    "is_tried_again",
+]
 
 MAX_CALL_DEPTH = 2
 
@@ -37,13 +43,16 @@ CODES = {
     "ExecutionTimeoutError": "EXECUTION_TIMEOUT",
 }
 
+BRIEF = ("brief", "hasty")
+"""Who does what takes no time, and then waits beyond its timeout."""
+
 PLAIN_STEPS = frozenset({"add", "note", "who", "emit", "progress"})
 """Steps that neither wait nor fail."""
 
 _RETRYABLE = frozenset(
     {"NetworkError", "ProcessorExecutionError", "PassingError", "ExecutionTimeoutError"}
 )
-_ATTEMPTS = {"thrice": 3, "later": 2, "wary": 4, "brief": 2, "left": 3, "lane": 2, DOOMED: 1}
+_ATTEMPTS = {"thrice": 3, "later": 2, "wary": 4, "brief": 2, "left": 3, "lane": 2, "hasty": 2}
 
 
 def is_tried_again(name: str, error: str, attempt: int) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 
-from am2z import AM2ZError, BusinessError, StateConflictError
+from am2z import AM2ZError, BusinessError, StateConflictError, StateNotFoundError
 from harness.oracle.model import Seen
 from harness.oracle.play.stage import Stage, together
 from harness.oracle.program import Op
@@ -51,6 +53,8 @@ class States:
         """With a time to live, until that is over."""
         states = self._stage.runtime.state
         version = await states.set(op.session, Piece(count=op.number), ttl=_SOON)
+        with suppress(StateNotFoundError):  # an update leaves it the time that it has
+            await self.do_update(op)
         while await states.exists(op.session):  # noqa: ASYNC110 - nobody tells
             await trio.sleep(_SOON)
         return {"version": version, "then": "gone"}
