@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from harness.oracle.model.world import World
 from harness.oracle.program import (
     LABELS,
     LOCKS,
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_VERBS, _OPERANDS = 3, 3
+"""How often to draw for one operation that makes sense: another verb, other operands."""
 
 Bits = Callable[[], bool]
 """Where chance comes from; ``False`` is the simpler answer."""
@@ -89,6 +93,7 @@ THEMES = (EXECUTIONS, LIVES, STATES, LOCKINGS, EVERYTHING, FAILURES, REGISTRY)
 _NAMED = (SESSIONS[0], *SESSIONS, SESSIONS[0])
 _COMPOSED = ("pair", "fork", "way", "swarm")
 _CALLED = ("once", "thrice", "once", "wary", *_COMPOSED, "plain", "brief", "nobody", "thrice")
+_HELD = ("once", "single", "thrice", "later", "single", "wary", "once", "single")
 _SUBMITTED = ("once", "single", "thrice", "later", "single", "wary", *_COMPOSED, "once", "thrice",
               "brief", "plain", "single", "single")  # fmt: skip
 _EXECUTED = ("once", "thrice", "once", "wary", *_COMPOSED, "single", "plain", "brief", "nobody",
@@ -107,17 +112,30 @@ _MENDABLE = (("broken", 0), ("broken", 0), *_FAILURES, ("broken", 0), ("broken",
 def draw_program(
     bits: Bits, themes: Sequence[Sequence[str]] = THEMES, shortest: int = 3, longest: int = 14
 ) -> Program:
-    """A program of ``shortest`` to ``longest`` operations of one of the themes.
+    """A program of up to ``shortest`` … ``longest`` operations of one of the themes.
 
-    A theme is a list of verbs, in which one may stand several times.
+    A theme is a list of verbs, in which one may stand several times. What makes no sense where it
+    would stand is drawn again, a few times; then it is left out.
     """
     verbs = _pick(bits, themes)
     length = _pick(bits, range(shortest, longest + 1))
-    return Program(tuple(_op(bits, verbs) for _ in range(length)))
+    world = World()
+    drawn = (_sensible(bits, verbs, world) for _ in range(length))
+    return Program(tuple(op for op in drawn if op is not None))
 
 
-def _op(bits: Bits, verbs: Sequence[str]) -> Op:
-    verb = _pick(bits, verbs)
+def _sensible(bits: Bits, verbs: Sequence[str], world: World) -> Op | None:
+    """An operation that makes sense now, applied to the world."""
+    for _ in range(_VERBS):
+        verb = _pick(bits, verbs)
+        for _ in range(_OPERANDS):
+            op = _op(bits, verb, verbs)
+            if world.apply(op) is not None:
+                return op
+    return None
+
+
+def _op(bits: Bits, verb: str, verbs: Sequence[str]) -> Op:
     takes = OPERANDS[verb]
     op = Op(
         verb,
@@ -152,11 +170,12 @@ class _Pen:
     holds: bool
 
     def call(self, names: Sequence[str], depth: int) -> Call:
-        name = _pick(self.bits, names)
+        holds = self.holds and depth == 0 and not self.bits()
+        name = _pick(self.bits, _HELD if holds else names)
         if name == "nobody":
             return Call(name)
         steps = [self._step(depth) for _ in range(_pick(self.bits, (1, 0, 2, 3)))]
-        if self.holds and depth == 0 and not self.bits():
+        if holds:
             steps.insert(_pick(self.bits, (0, len(steps))), Step("hold"))
         return Call(name, tuple(steps))
 

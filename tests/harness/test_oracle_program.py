@@ -18,11 +18,8 @@ from harness.oracle.strategy import programs
 EVERY_VERB = tuple(OPERANDS)
 
 PINNED = [
-    "set a 5; spoil a; restart; stop a",
-    (
-        "set b 3; set a 4; restart; set-wrong a 2; set-right a 5; "
-        "execute a wary(+1 !foreign<4 progress); expire a 4; set-right b 5; update a 5; delete a"
-    ),
+    "set a 5; spoil a; restart; stop a; update a 3; set a 3; set a 2",
+    "set-wrong b 4; set-right a 5; clean b; delete a; get a",
 ]
 
 
