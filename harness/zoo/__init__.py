@@ -57,6 +57,7 @@ MODULES = tuple(
         "unseen_fourth",
         "unseen_fifth",
         "unseen_sixth",
+        "drawn",
     )
 )
 """The modules of mutants, in the order of every report."""

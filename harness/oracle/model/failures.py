@@ -35,7 +35,8 @@ class Failures:
         }
 
     def do_drop(self, op: Op) -> Seen | None:
-        if op.label not in self._executions.flights:
+        flight = self._executions.flights.get(op.label)
+        if flight is None or flight.is_live:
             return None
         letter = self._books.letter_of(op.label)
         if letter is not None:
@@ -45,8 +46,10 @@ class Failures:
     def do_revive(self, op: Op) -> Seen | None:
         flight = self._executions.flights.get(op.label)
         letter = self._books.letter_of(op.label)
-        if flight is None or letter is None:
-            return None if flight is None else {"revived": False}
+        if flight is None or flight.is_live:
+            return None
+        if letter is None:
+            return {"revived": False}
         call, session, given = flight.op.call, letter.session, letter.given
         assert call is not None
         refused = self._executions.refusal(call.name, session)

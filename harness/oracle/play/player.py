@@ -18,7 +18,7 @@ from harness.oracle.play.sessions import Sessions
 from harness.oracle.play.stage import Bench, CrashTest, Stage
 from harness.oracle.play.states import States
 from harness.oracle.play.submissions import Submissions
-from harness.oracle.program import SESSIONS, Op
+from harness.oracle.program import LABELS, SESSIONS, Op
 from harness.oracle.workers import Piece
 
 __all__ = ["play"]
@@ -26,7 +26,8 @@ __all__ = ["play"]
 _CRASH = 10
 """How many times as long as other things a crash may take: two processes have to start."""
 
-_CONFIG = RuntimeConfig(max_call_depth=MAX_CALL_DEPTH)
+_CONFIG = RuntimeConfig(max_call_depth=MAX_CALL_DEPTH, concurrency=len(LABELS) + 1)
+"""One slot is left for everybody else, however many hold."""
 
 
 async def play(bench: Bench, ops: Sequence[Op], crash: CrashTest | None = None) -> list[Seen]:
