@@ -126,6 +126,8 @@ def _simpler_calls(call: Call) -> Iterator[Call]:
             yield replace(call, steps=(*steps[:index], simpler, *steps[index + 1 :]))
     if call.name not in ("once", "nobody"):
         yield replace(call, name="once")
+    if call.name not in ("once", "thrice", "nobody"):
+        yield replace(call, name="thrice")
 
 
 def _simpler_steps(step: Step) -> Iterator[Step]:
