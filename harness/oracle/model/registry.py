@@ -18,11 +18,10 @@ class Registry:
         self._executions = executions
 
     def do_forget(self, op: Op) -> Seen | None:
-        if self._is_busy(op.name):
+        if self._is_busy(op.name) or not self._books.serves(op.name):
             return None
-        was_there = self._books.serves(op.name)
-        self._books.served.discard(op.name)
-        return {"was there": was_there, "processors": self._books.processors()}
+        self._books.served.remove(op.name)
+        return {"was there": True, "processors": self._books.processors()}
 
     def do_learn(self, op: Op) -> Seen | None:
         if self._is_busy(op.name):
