@@ -75,6 +75,10 @@ def test_any_part_of_a_program_is_a_program(program, random):
 def test_nothing_is_said_of_who_has_a_slot_while_its_owner_calls():
     calling = parse("submit x a single(hold once()); submit y b single(+1); release x")
     assert [op.verb for op in sensible(calling)] == ["submit", "submit"]
+    behind = parse("submit x a single(hold); submit y a single(once()); submit z a single()")
+    assert [op.label for op in sensible(behind)] == ["x", "y"]
+    queued = parse("submit x a single(hold); submit y a single(); submit z a single(once())")
+    assert sensible(queued) == queued
     for plan in ("once() hold", "hold +1"):
         plain = parse(f"submit x a single({plan}); submit y b single(+1); release x")
         assert sensible(plain) == plain

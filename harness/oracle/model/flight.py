@@ -34,6 +34,12 @@ class Flight:
         return self.op.call.name == "single" and self.phase in phases
 
     @property
+    def calls(self) -> bool:
+        """Whether it calls somebody."""
+        assert self.op.call is not None
+        return any(step.verb == "call" for step in self.op.call.steps)
+
+    @property
     def calls_after_hold(self) -> bool:
         """Whether it calls somebody once it is let go on."""
         assert self.op.call is not None

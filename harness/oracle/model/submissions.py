@@ -69,9 +69,10 @@ class Submissions:
     def _can_queue(self, op: Op, is_refused: bool) -> bool:
         if is_refused and self._executions.some_single("held"):
             return False  # refused or waiting: that cannot be told apart without waiting
-        # In which order sessions are served is left open.
+        # In which order sessions are served is left open, and who has the slot that one lends while
+        # it calls.
         return all(
-            flight.op.session == op.session
+            flight.op.session == op.session and not flight.calls
             for flight in self._flights.values()
             if flight.is_single("waiting")
         )
