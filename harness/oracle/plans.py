@@ -58,7 +58,7 @@ FAILING = Style(
 
 CALLING = Style(
     asked=("once", "thrice", "pair", "single", "way", "swarm", "once", "plain"),
-    called=("once", "thrice", "single", "pair", "once", "thrice", "way", "once"),
+    called=("once", "thrice", "swarm", "pair", "once", "thrice", "way", "once"),
     steps=("who", "call", "who", "call", "who", "call", "add", "fail"),
     one_holds_of=8,
 )
