@@ -119,7 +119,7 @@ class Admission:
         execution_id = new_id() if execution_id is None else check_execution_id(execution_id)
         session_id = execution_id if session_id is None else session_id
         # What is sent names no session: who takes it knows in which one it runs.
-        data = encode_state(in_session(state, ""), self._max_bytes)
+        data = encode_state(in_session(state, ""), self._max_bytes, session_id=session_id)
         request = Request(name, state, data, execution_id, session_id, is_named, is_chosen, when)
         request.copy = request.given()  # unreadable: that is the caller's mistake too
         return request

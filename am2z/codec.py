@@ -48,11 +48,12 @@ _decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
 _CANNOT_ENCODE = (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError)
 
 
-def encode_state(state: AppState, limit: int | None = None) -> bytes:
+def encode_state(state: AppState, limit: int | None = None, *, session_id: str = "") -> bytes:
     """The canonical bytes of a state.
 
     Raises ``ValidationError`` naming the field that cannot cross the wire, and
-    ``PayloadTooLargeError`` when there are more than ``limit`` bytes.
+    ``PayloadTooLargeError`` when there are more than ``limit`` bytes. ``session_id`` is the session
+    that a state without one will have: its name is not among the bytes, but counts as one of them.
     """
     if not isinstance(state, AppState):
         raise ValidationError(
@@ -63,11 +64,14 @@ def encode_state(state: AppState, limit: int | None = None) -> bytes:
     except _CANNOT_ENCODE as error:
         path, why = _find_culprit(state, error)
         raise ValidationError(path, f"cannot cross the wire: {why}") from error
-    if limit is not None and len(data) > limit:
+    size = len(data)
+    if session_id:
+        size += len(_encoder.encode(session_id)) - 1  # in place of the empty one
+    if limit is not None and size > limit:
         raise PayloadTooLargeError(
-            f"the state is {len(data)} bytes, more than the {limit} that max_payload_bytes allows; "
+            f"the state is {size} bytes, more than the {limit} that max_payload_bytes allows; "
             "keep large data elsewhere and put a reference into the state",
-            context={"size": len(data), "limit": limit},
+            context={"size": size, "limit": limit},
         )
     return data
 

@@ -25,6 +25,7 @@ _OF_NO_EXECUTION = ("session:", "runtime:", "metrics:", "resource:")
 _NUMBERS = (
     ("processor:progress", "percent", 100.0),
     ("processor:completed", "execution_time", math.inf),
+    ("queue:completed", "execution_time", math.inf),
     ("processor:retrying", "delay", math.inf),
 )
 _APART = 60.0
@@ -67,6 +68,6 @@ def _data_errors(what: str, kind: str, data: Mapping[str, Any]) -> Iterator[tupl
             number: Any = data.get(name)
             if not is_number(number) or not 0 <= number <= most:
                 yield law, f"{what} says {name}={number!r}"
-    failed = kind == "processor:failed" or (kind == "processor:retrying" and "error" in data)
+    failed = kind.endswith(":failed") or (kind == "processor:retrying" and "error" in data)
     if failed and not isinstance(data.get("error"), AM2ZError):
         yield law, f"{what} has {data.get('error')!r:.80} as its error"

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import trio
 
-from am2z import DeadLetter, Event, ProcessorResult, QueueStats
+from am2z import AppState, DeadLetter, Event, ProcessorResult, QueueStats
 from harness.audit.ledger import Asked, Ledger
 from harness.audit.results import FROM_OUTSIDE, is_number, is_wall_time
 
@@ -27,6 +28,7 @@ async def figure_errors(ledger: Ledger) -> Found:
     found = await _statistics(ledger)
     found += await _sessions(ledger)
     found += await _commits(ledger)
+    found += await _strays(ledger)
     found += await _letters(ledger)
     found += await _handles(ledger)
     return found
@@ -58,6 +60,9 @@ async def _statistics(ledger: Ledger) -> Found:
     queues, total = await runtime.queue_stats(), await runtime.stats()
     told = _ended(ledger.ends)
     found = _unlike(told, queues, ledger.is_idle)
+    known = sorted(ledger.processors.keys() - ledger.unregistered)
+    if runtime.list_processors() != known:
+        found.append(("REG-001", f"{runtime.list_processors()} are listed, registered are {known}"))
     if missing := set(runtime.list_processors()) - queues.keys():
         found.append(("RES-030", f"queue_stats() leaves {sorted(missing)} out"))
     for kind in ("waiting", "active", "completed", "failed"):
@@ -75,6 +80,8 @@ async def _statistics(ledger: Ledger) -> Found:
     # It was entered before we could look at the clock: it may say a little more.
     if not is_number(total.uptime) or total.uptime < least:
         found.append(("LIF-006", f"uptime={total.uptime!r} of a runtime that lives {lived:.4f} s"))
+    elif ledger.restarted is not None and total.uptime > _ago(ledger.restarted):
+        found.append(("LIF-006", f"uptime={total.uptime!r} after a new start"))
     return found
 
 
@@ -120,12 +127,28 @@ async def _commits(ledger: Ledger) -> Found:
     return found
 
 
+async def _strays(ledger: Ledger) -> Found:
+    """What ran without a session keeps no state."""
+    alone = [
+        own for own, (asked, one) in ledger.results.items() if one.success and not asked.session
+    ]
+    return [
+        ("SES-015", f"execution {own} had no session, and keeps a state")
+        for own in alone[-3:]
+        if await ledger.runtime.state.exists(own)
+    ]
+
+
 async def _letters(ledger: Ledger) -> Found:
     """What failed for good, and nothing else, is a dead letter."""
     if "dead" in ledger.touched or ledger.open:
         return []
     found = Found()
-    letters = {one.execution_id: one for one in await ledger.runtime.dead.list(limit=1000)}
+    listed = await ledger.runtime.dead.list(limit=1000)
+    letters = {one.execution_id: one for one in listed}
+    times = [one.failed_at for one in listed]
+    if len(letters) < len(listed) or times != sorted(times, reverse=True):
+        found.append(("ERR-027", f"dead letters are not listed once, the newest first: {times}"))
     for execution_id, (asked, result) in ledger.results.items():
         letter, error = letters.pop(execution_id, None), result.error
         ran = any(e.type == "processor:active" for e in ledger.stories.get(execution_id, ()))
@@ -149,9 +172,21 @@ def _letter_error(letter: DeadLetter, asked: Asked, result: ProcessorResult[Any]
         return f"tells of {letter.error!r:.120}, and its result of {result.error!r:.120}"
     if not is_wall_time(letter.failed_at):
         return f"says failed_at={letter.failed_at!r}"
-    if asked.given is not None and letter.state().metadata.version != asked.version:
-        return "has not the state that was given"
+    given = letter.state()
+    if asked.given is not None and _plain(given) != _plain(asked.given):
+        return f"has not the state that was given, but {given!r:.120}"
     return ""
+
+
+def _plain(state: AppState) -> str:
+    """A state as text, but for the session, which it is given where it had none."""
+    metadata = msgspec.structs.replace(state.metadata, session_id="")
+    return repr(msgspec.structs.replace(state, metadata=metadata))
+
+
+def _ago(moment: float) -> float:
+    """How long ago that was at most, in seconds."""
+    return trio.current_time() - moment + _GRAIN
 
 
 async def _handles(ledger: Ledger) -> Found:

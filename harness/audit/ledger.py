@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
 from typing import Any
 
 import trio
@@ -19,12 +21,15 @@ from am2z import (
     ResourceLimits,
     Runtime,
     RuntimeConfig,
+    Versioned,
 )
 from harness.audit.events import event_errors
 from harness.audit.results import result_errors
 from harness.audit.stories import story_errors
 
-__all__ = ["Asked", "Ledger"]
+__all__ = ["Asked", "Ledger", "copied"]
+
+_LIVES = ("stopped", "started")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +40,7 @@ class Asked:
     session: str | None
     chosen: str | None
     version: int
+    created: float
     updated: float
     given: Any
     """A copy of the state as it was given; ``None`` where it cannot be copied."""
@@ -61,6 +67,13 @@ class Ledger:
     """The ``created`` and ``stopped`` of each session, in order."""
     since: dict[str, int] = field(default_factory=dict)
     """For each session, how many queue events had come when it was created last."""
+    lives: list[str] = field(default_factory=list)
+    """The ``stopped`` and ``started`` of the runtime, in order."""
+    restarted: float | None = None
+    """When it was last asked to start again."""
+    unregistered: set[str] = field(default_factory=set)
+    kept: dict[tuple[str, int], Versioned[Any]] = field(default_factory=dict)
+    """The committed states that were read, for as long as nobody but executions changes them."""
     ends: list[Event] = field(default_factory=list)
     """Every ``queue:completed`` and ``queue:failed``."""
     results: dict[str, tuple[Asked, ProcessorResult[Any]]] = field(default_factory=dict)
@@ -77,12 +90,18 @@ class Ledger:
     began: float = field(default_factory=trio.current_time)
     began_wall: float = field(default_factory=time.time)
 
+    def touch(self, what: str) -> None:
+        """Somebody changes states and sessions beside asking for work."""
+        self.touched.add(what)
+        self.kept.clear()
+
     def register(self, processors: Collection[Any]) -> None:
         """Know processors, and those that come along with them, by their names."""
         for one in processors:
             if not isinstance(one, Processor):
                 continue
             is_new = self.processors.get(one.name) is not one
+            self.unregistered.discard(one.name)
             self.processors[one.name] = one
             if is_new:
                 self.register([d for d in one.dependencies if isinstance(d, Processor)])
@@ -96,7 +115,10 @@ class Ledger:
             return
         if wrong:
             self.spoilt.add(event.execution_id)
+        if event.type in ("runtime:started", "runtime:stopped"):
+            self.lives.append(event.type.removeprefix("runtime:"))
         if event.type.startswith("session:"):
+            self.kept.clear()
             kind = event.type.removeprefix("session:")
             self.sessions.setdefault(event.session_id, []).append(kind)
             if kind == "created":
@@ -121,8 +143,9 @@ class Ledger:
             session=session,
             chosen=(options or {}).get("execution_id"),
             version=state.metadata.version if is_state else 0,
+            created=state.metadata.created_at if is_state else math.inf,
             updated=state.metadata.last_updated if is_state else 0.0,
-            given=_copied(state) if is_state else None,
+            given=copied(state) if is_state else None,
             began=trio.current_time(),
         )
         self.asked.append(asked)
@@ -142,6 +165,8 @@ class Ledger:
             began = self.began
             first = next((one for one in self.asked if one.chosen == asked.chosen), asked)
             asked = replace(first, is_again=first is not asked or "dead" in self.touched)
+        elif (other := self._other_of(asked, result)) is not None:
+            self.say("EXE-049", f"{asked.name!r} and {other.name!r} have one execution id")
         wrong = False
         own = handle.execution_id if handle is not None else None
         for law, text in result_errors(asked, result, own, began, self.processors):
@@ -151,6 +176,12 @@ class Ledger:
             self.results[result.metadata.execution_id] = (asked, result)
             if handle is not None and not asked.is_again:
                 self.handles[result.metadata.execution_id] = (handle, result)
+
+    def _other_of(self, asked: Asked, result: Any) -> Asked | None:
+        """What else was asked for, and has a result of the same execution."""
+        own = getattr(getattr(result, "metadata", None), "execution_id", "")
+        other, _ = self.results.get(own, (asked, None))
+        return None if other is asked else other
 
     def errors(self) -> Iterator[tuple[str, str]]:
         """What is wrong with the stories so far."""
@@ -167,6 +198,8 @@ class Ledger:
         for execution_id, (_, result) in self.results.items():
             if execution_id not in self.stories and result.success:
                 yield "EVT-023", f"execution {execution_id} succeeded, and no event told of it"
+        if self.is_alone and self.lives != [*islice(cycle(_LIVES), len(self.lives))]:
+            yield "LIF-006", f"the runtime told of its life: {' '.join(self.lives)}"
         for session_id, kinds in self.sessions.items():
             lives = ["created", "stopped"] * len(kinds)
             if self.is_alone and kinds != lives[: len(kinds)]:
@@ -179,7 +212,8 @@ class Ledger:
         return not self.open and all(s[-1].type in ends for s in self.stories.values())
 
 
-def _copied(state: AppState) -> Any:
+def copied(state: Any) -> Any:
+    """What it is now, whatever is done to it; ``None`` where it cannot be copied."""
     try:
         return copy.deepcopy(state)
     except Exception:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from am2z import AM2ZError, AppState, ExecutionMetadata, Processor, ProcessorResult
+from am2z import (
+    AM2ZError,
+    AppState,
+    ExecutionMetadata,
+    ExecutionTimeoutError,
+    Processor,
+    ProcessorResult,
+)
 from harness.states import TestState
 
 if TYPE_CHECKING:
@@ -73,6 +80,10 @@ def _time_errors(what: str, result: ProcessorResult[Any], began: float) -> Error
     law, took, since = "EXE-049", result.execution_time, trio.current_time() - began
     if not is_number(took) or not 0 <= took <= since + _GRAIN:
         yield law, f"{what} says execution_time={took!r}, {since:.4f} s after it was asked for"
+    if isinstance(result.error, ExecutionTimeoutError) and is_number(took):
+        least: Any = result.error.context.get("timeout")
+        if is_number(least) and took < least / 2:
+            yield law, f"{what} says that {least} s were over when {took} s were"
     started = result.metadata.started_at
     if started == 0 and not result.success:
         return  # nothing of it ever began, or it was ended between two attempts
@@ -100,6 +111,8 @@ def _state_errors(
     if asked.is_again:
         return
     if result.success:
+        if meta.created_at > asked.created:
+            yield "EXE-020", f"{what} has a state that was made later than the given one"
         if meta.version <= asked.version:
             yield "EXE-020", f"{what} took version {asked.version} to {meta.version}"
         if meta.last_updated < asked.updated:

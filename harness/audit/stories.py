@@ -99,14 +99,15 @@ def _end_errors(
     last = story[-1]
     if (last.processor_name, last.session_id) != (meta.processor_name, meta.session_id):
         yield law, f"{last.type} names {last.processor_name!r} in {last.session_id!r}"
-    if result.success:
-        took = story[-2].data["execution_time"]
-        if abs(took - result.execution_time) > 1e-6:
-            yield law, f"the events say that it took {took} s, its result {result.execution_time}"
-    elif letters != "f":
-        told, error = story[-2].data["error"], result.error
-        if (type(told), told.message) != (type(error), getattr(error, "message", "")):
-            yield law, f"the events tell of {told!r:.120}, the result of {error!r:.120}"
+    for event in story[-1:] if letters == "f" else story[-2:]:
+        if result.success:
+            took = event.data["execution_time"]
+            if abs(took - result.execution_time) > 1e-6:
+                yield law, f"{event.type} says it took {took} s, the result {result.execution_time}"
+        else:
+            told, error = event.data["error"], result.error
+            if (type(told), told.message) != (type(error), getattr(error, "message", "")):
+                yield law, f"{event.type} tells of {told!r:.120}, the result of {error!r:.120}"
     yield from _start_errors(story, letters, result, alone=alone)
 
 

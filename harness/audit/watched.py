@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import trio
+
 from am2z import ExecutionHandle, Runtime, Versioned
-from harness.audit.ledger import Asked, Ledger
+from harness.audit.ledger import Asked, Ledger, copied
 
 __all__ = ["Watched"]
 
@@ -37,6 +39,10 @@ class Watched(_Around):
             self._ledger.say("REG-001", f"register() answered {answer!r:.80}, not its runtime")
         self._ledger.register(processors)
         return self
+
+    def unregister(self, name: str) -> bool:
+        self._ledger.unregistered.add(name)
+        return self._inner.unregister(name)
 
     async def submit(
         self, processor: Any, state: Any, session_id: str | None = None, **options: Any
@@ -113,18 +119,20 @@ class Watched(_Around):
         return self._inner.dead
 
     async def stop_session(self, session_id: str) -> None:
-        self._ledger.touched.add("sessions")
+        self._ledger.touch("sessions")
         await self._inner.stop_session(session_id)
 
     async def clean_session(self, session_id: str) -> None:
-        self._ledger.touched.add("sessions")
+        self._ledger.touch("sessions")
         await self._inner.clean_session(session_id)
 
     async def clean_all_sessions(self) -> None:
-        self._ledger.touched.add("sessions")
+        self._ledger.touch("sessions")
         await self._inner.clean_all_sessions()
 
     async def start(self) -> None:
+        if not self._inner.is_started:
+            self._ledger.restarted = trio.current_time()
         await self._inner.start()
 
     async def stop(self) -> None:
@@ -161,10 +169,23 @@ class WatchedStates(_Around):
             if found.state.metadata.session_id != session_id:
                 name = found.state.metadata.session_id
                 say("STA-001", f"the state of {session_id!r} is of session {name!r}")
+            if self._ledger.is_alone and self._ledger.config.state_ttl is None:
+                self._compare(session_id, found)
         return found
 
+    def _compare(self, session_id: str, found: Versioned[Any]) -> None:
+        """Versions grow, and what has one version is one state."""
+        kept, say = self._ledger.kept, self._ledger.say
+        known = kept.setdefault((session_id, found.version), copied(found) or found)
+        if type(known.state) is type(found.state) and known != found:
+            say("STA-013", f"version {found.version} of {session_id!r} is not what it was")
+        if known.checksum != found.checksum:
+            say("STA-006", f"version {found.version} of {session_id!r} has two checksums")
+        if any(name == session_id and version > found.version for name, version in kept):
+            say("STA-013", f"the version of {session_id!r} goes back to {found.version}")
+
     async def set(self, session_id: str, *args: Any, **options: Any) -> int:
-        self._ledger.touched.add("state")
+        self._ledger.touch("state")
         version: int = await self._inner.set(session_id, *args, **options)
         expected = options.get("expected_version")
         if not isinstance(version, int) or version < 1 or expected not in (None, version - 1):
@@ -172,9 +193,9 @@ class WatchedStates(_Around):
         return version
 
     async def update(self, session_id: str, fn: Any) -> Any:
-        self._ledger.touched.add("state")
+        self._ledger.touch("state")
         return await self._inner.update(session_id, fn)
 
     async def delete(self, session_id: str) -> None:
-        self._ledger.touched.add("state")
+        self._ledger.touch("state")
         await self._inner.delete(session_id)

@@ -1,12 +1,12 @@
 """Rules about whatever anybody does: generated programs, and histories of concurrent clients.
 
-They stand in the groups of what they are about (EXE, SES, STA, RES); what is common to them is how
+They stand in the groups of what they are about; what is common to them is how
 they are checked. Programs and clients are drawn from the seed of the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 
 import trio
@@ -22,7 +22,7 @@ from am2z import (
 from harness.conformance._processors import make, within
 from harness.kit import Kit
 from harness.oracle.check import agree_with_the_model, assert_linearizable
-from harness.oracle.draw import EXECUTIONS, LIVES, OUTLIVING, STATES
+from harness.oracle.draw import EXECUTIONS, FAILURES, LIVES, OUTLIVING, REGISTRY, STATES
 from harness.oracle.history import History
 from harness.oracle.linearizable import LockSpec, RegisterSpec
 from harness.rules import rule
@@ -32,33 +32,50 @@ __all__ = [
     "test_lock_histories_are_linearizable",
     "test_programs_of_ends_agree_with_the_model",
     "test_programs_of_executions_agree_with_the_model",
+    "test_programs_of_failures_agree_with_the_model",
+    "test_programs_of_registrations_agree_with_the_model",
     "test_programs_of_states_agree_with_the_model",
     "test_programs_survive_the_runtime_they_began_in",
     "test_state_histories_are_linearizable",
 ]
 
-EXAMPLES = 16
-"""Programs for each rule."""
+EXAMPLES, QUICK_EXAMPLES = 10, 20
+"""Programs for each rule; the second where a runtime is in this process and waits take no time."""
+
+
+async def _agrees(kit: Kit, theme: Sequence[str]) -> None:
+    is_quick = kit.supports(Capability.VIRTUAL_TIME)
+    await agree_with_the_model(kit, theme, QUICK_EXAMPLES if is_quick else EXAMPLES)
 
 
 @rule("EXE-045")
 async def test_programs_of_executions_agree_with_the_model(kit: Kit) -> None:
-    await agree_with_the_model(kit, EXECUTIONS, EXAMPLES)
+    await _agrees(kit, EXECUTIONS)
 
 
 @rule("SES-020")
 async def test_programs_of_ends_agree_with_the_model(kit: Kit) -> None:
-    await agree_with_the_model(kit, LIVES, EXAMPLES)
+    await _agrees(kit, LIVES)
+
+
+@rule("ERR-035")
+async def test_programs_of_failures_agree_with_the_model(kit: Kit) -> None:
+    await _agrees(kit, FAILURES)
+
+
+@rule("REG-012")
+async def test_programs_of_registrations_agree_with_the_model(kit: Kit) -> None:
+    await _agrees(kit, REGISTRY)
 
 
 @rule("STA-026")
 async def test_programs_of_states_agree_with_the_model(kit: Kit) -> None:
-    await agree_with_the_model(kit, STATES, EXAMPLES)
+    await _agrees(kit, STATES)
 
 
 @rule("STA-028")
 async def test_programs_survive_the_runtime_they_began_in(kit: Kit) -> None:
-    await agree_with_the_model(kit, OUTLIVING, EXAMPLES)
+    await _agrees(kit, OUTLIVING)
 
 
 class _Clients:

@@ -80,6 +80,7 @@ def _unequal(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, A
     """Path and values of what is not the same, as deep inside as can be said."""
     if one is ANY or other is ANY or one == other:
         return
+    one, other = _numbered(one, other), _numbered(other, one)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in dict.fromkeys([*one, *other]):
             inner = f"{path}.{key}" if path else str(key)
@@ -88,10 +89,20 @@ def _unequal(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, A
         yield path, one, other
 
 
+def _numbered(value: Any, other: Any) -> Any:
+    """A list of mappings as a mapping, where it is compared with one of as many."""
+    if not isinstance(value, list) or not isinstance(other, list) or len(value) != len(other):
+        return value
+    if not all(isinstance(one, Mapping) for one in [*value, *other]):
+        return value
+    return {str(number): one for number, one in enumerate(value, 1)}
+
+
 def _at(value: Any, path: str) -> Any:
     for key in path.split("."):
         if value is ANY:
             return ANY
+        value = _numbered(value, value)
         value = value.get(key, _ABSENT) if isinstance(value, Mapping) else _ABSENT
     return value
 

@@ -18,9 +18,10 @@ import msgspec
 import trio
 
 from am2z import NetworkError, ProcessorResult, Runtime, RuntimeConfig
-from harness.oracle.lives import MAX_CALL_DEPTH
+from harness.oracle.model.tables import MAX_CALL_DEPTH
 from harness.oracle.program import DOOMED
-from harness.oracle.workers import Piece, make_doomed
+from harness.oracle.staff import make_doomed
+from harness.oracle.workers import Piece
 from harness.selection import resolve
 from harness.subject import Environment
 

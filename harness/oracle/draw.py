@@ -6,55 +6,71 @@ process and with every version of everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
 
+from harness.oracle.model.world import World
+from harness.oracle.plans import CALLING, FAILING, QUIET, Bits, Pen, Style, pick
 from harness.oracle.program import (
     LABELS,
     LOCKS,
     NO_SESSION,
     OPERANDS,
+    REPLACED,
     SESSIONS,
-    Call,
     Op,
     Program,
-    Step,
 )
 
 __all__ = [
     "CRASHES",
     "EVERYTHING",
     "EXECUTIONS",
+    "FAILURES",
     "LIVES",
     "LOCKINGS",
     "OUTLIVING",
+    "REGISTRY",
     "STATES",
     "THEMES",
     "Bits",
     "draw_program",
 ]
 
-T = TypeVar("T")
+_VERBS, _OPERANDS = 3, 3
+"""How often to draw for one operation that makes sense: another verb, other operands."""
 
-Bits = Callable[[], bool]
-"""Where chance comes from; ``False`` is the simpler answer."""
-
-EXECUTIONS = ("execute", "execute", "execute", "many", "submit", "release", "again", "stats")
+EXECUTIONS = ("execute", "execute", "execute", "inside", "many", "mixed", "submit", "release",
+              "again", "stats", "execute", "inside", "many", "submit", "execute",
+              "execute")  # fmt: skip
 """What executions do: calls, attempts, failures, events."""
 
-LIVES = ("submit", "submit", "submit", "submit", "delay", "delay", "release", "release", "cancel",
-         "cancel", "stop", "clean", "execute", "stats", "again", "restart")  # fmt: skip
+FAILURES = ("submit", "submit", "revive", "mend", "submit", "revive", "drop", "letters", "execute",
+            "submit", "clean", "revive", "stop", "restart", "revive", "submit")  # fmt: skip
+"""What failed for good, and what becomes of it."""
+
+REGISTRY = ("execute", "learn", "inside", "submit", "learn", "execute", "forget", "restart",
+            "inside", "again", "forget", "mixed", "execute", "learn", "restart",
+            "execute")  # fmt: skip
+"""Who serves a name, by and by."""
+
+LIVES = ("submit", "submit", "submit", "submit", "delay", "at", "release", "release", "cancel",
+         "cancel", "stop", "clean", "execute", "stats", "again", "restart", "past", "twin", "clash",
+         "submit")  # fmt: skip
 """What ends executions and sessions from outside."""
 
 STATES = ("execute", "set", "update", "set-right", "set-wrong", "updates", "race", "delete", "get",
-          "stop", "clean", "restart", "restart", "set", "update", "execute")  # fmt: skip
+          "stop", "clean", "restart", "spoil", "set", "update", "execute", "expire")  # fmt: skip
 """What is done to committed states."""
 
 LOCKINGS = ("lock", "lock", "unlock", "line", "lock", "restart", "unlock", "execute")
 """Who has a lock, and what becomes of it."""
 
 EVERYTHING = tuple(
-    sorted({*EXECUTIONS, *LIVES, *STATES, *LOCKINGS, "clean-all"}, key=list(OPERANDS).index)
+    sorted(
+        {*EXECUTIONS, *FAILURES, *REGISTRY, *LIVES, *STATES, *LOCKINGS, "clean-all"},
+        key=list(OPERANDS).index,
+    )
 )
 """Every operation that each runtime can do."""
 
@@ -65,84 +81,58 @@ OUTLIVING = ("execute", "reopen", "set", "reopen", "update", "submit", "again", 
 CRASHES = (*EVERYTHING, "crash")
 """Everything, and workers that die."""
 
-THEMES = (EXECUTIONS, LIVES, STATES, LOCKINGS, EVERYTHING)
+THEMES = (EXECUTIONS, LIVES, STATES, LOCKINGS, EVERYTHING, FAILURES, REGISTRY)
 """What a program may be about: one that does a little of everything meets little."""
 
 _NAMED = (SESSIONS[0], *SESSIONS, SESSIONS[0])
-_CALLED = ("once", "thrice", "once", "pair", "nobody")
-_SUBMITTED = ("once", "single", "thrice", "later", "single", "pair")
-_EXECUTED = ("once", "thrice", "pair", "single", "nobody")
-_STEPS = ("add", "add", "note", "call", "call", "fail", "emit", "progress")
-_FAILURES = (("network", 2), ("network", 0), ("business", 0), ("network", 3), ("foreign", 0),
-             ("validation", 0), ("partial", 0), ("foreign", 2))  # fmt: skip
+_STYLES: dict[tuple[str, ...], Style] = {FAILURES: FAILING, REGISTRY: CALLING}
+_QUIET = ("delay", "at", "crash")
+"""Where what is called does not matter."""
 
 
 def draw_program(
     bits: Bits, themes: Sequence[Sequence[str]] = THEMES, shortest: int = 3, longest: int = 14
 ) -> Program:
-    """A program of ``shortest`` to ``longest`` operations of one of the themes.
+    """A program of up to ``shortest`` … ``longest`` operations of one of the themes.
 
-    A theme is a list of verbs, in which one may stand several times.
+    A theme is a list of verbs, in which one may stand several times. What makes no sense where it
+    would stand is drawn again, a few times; then it is left out.
     """
-    verbs = _pick(bits, themes)
-    length = _pick(bits, range(shortest, longest + 1))
-    return Program(tuple(_op(bits, verbs) for _ in range(length)))
+    verbs = pick(bits, themes)
+    length = pick(bits, range(shortest, longest + 1))
+    world = World()
+    drawn = (_sensible(bits, verbs, world) for _ in range(length))
+    return Program(tuple(op for op in drawn if op is not None))
 
 
-def _op(bits: Bits, verbs: Sequence[str]) -> Op:
-    verb = _pick(bits, verbs)
+def _sensible(bits: Bits, verbs: Sequence[str], world: World) -> Op | None:
+    """An operation that makes sense now, applied to the world."""
+    for _ in range(_VERBS):
+        verb = pick(bits, verbs)
+        for _ in range(_OPERANDS):
+            op = _op(bits, verb, verbs)
+            if world.apply(op) is not None:
+                return op
+    return None
+
+
+def _op(bits: Bits, verb: str, verbs: Sequence[str]) -> Op:
     takes = OPERANDS[verb]
     op = Op(
         verb,
         session=_session(bits, takes),
-        label=_pick(bits, LABELS) if "label" in takes else "",
-        lock=_pick(bits, LOCKS) if "lock" in takes else "",
-        number=_pick(bits, (2, 3, 4, 5)) if "number" in takes else 0,
+        label=pick(bits, LABELS) if "label" in takes else "",
+        lock=pick(bits, LOCKS) if "lock" in takes else "",
+        number=pick(bits, (2, 3, 4, 5)) if "number" in takes else 0,
+        name=pick(bits, REPLACED) if "name" in takes else "",
     )
     if "call" not in takes:
         return op
-    names = {"submit": _SUBMITTED, "delay": ("once", "thrice"), "crash": ("once", "thrice")}
-    call = _call(bits, names.get(verb, _EXECUTED), 0, holds=verb == "submit")
-    return Op(verb, op.session, op.label, op.lock, op.number, call)
+    pen = Pen(bits, _STYLES.get(tuple(verbs), Style()), holds=verb in ("submit", "past"))
+    return replace(op, call=pen.call(QUIET if verb in _QUIET else None))
 
 
 def _session(bits: Bits, takes: tuple[str, ...]) -> str:
     if "named" in takes:
-        return _pick(bits, _NAMED)
-    return _pick(bits, (*_NAMED[1:], NO_SESSION)) if "session" in takes else ""
-
-
-def _call(bits: Bits, names: Sequence[str], depth: int, *, holds: bool = False) -> Call:
-    name = _pick(bits, names)
-    if name == "nobody":
-        return Call(name)
-    steps = [_step(bits, depth) for _ in range(_pick(bits, (1, 0, 2, 3)))]
-    if holds and not bits():
-        steps.insert(_pick(bits, (0, len(steps))), Step("hold"))
-    return Call(name, tuple(steps))
-
-
-def _step(bits: Bits, depth: int) -> Step:
-    verb = _pick(bits, _STEPS)
-    match verb:
-        case "add":
-            return Step(verb, number=_pick(bits, (1, 2, 3)))
-        case "note":
-            return Step(verb, _pick(bits, ("n", "o")))
-        case "fail":
-            word, below = _pick(bits, _FAILURES)
-            return Step(verb, word, below)
-        case "call":
-            if depth > 2:
-                return Step("emit")
-            called = _call(bits, _CALLED, depth + 1)
-            return Step(verb, call=called, survives=bits())
-    return Step(verb)
-
-
-def _pick(bits: Bits, options: Sequence[T]) -> T:
-    """One of the options; the first is the simplest."""
-    index = 0
-    for _ in range((len(options) - 1).bit_length()):
-        index = 2 * index + bits()
-    return options[index % len(options)]
+        return pick(bits, _NAMED)
+    return pick(bits, (*_NAMED[1:], NO_SESSION)) if "session" in takes else ""

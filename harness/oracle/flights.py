@@ -24,12 +24,18 @@ class Flight:
     execution_id: str
     gate: Gate
     given: Piece
+    letter_id: str
+    """Under which id it is a dead letter, if it is one."""
     handle: ExecutionHandle[Piece] | None = None
     result: ProcessorResult[Piece] | None = None
+    twins: int = 0
+    """How many others have asked for the same and have no result."""
     is_delayed: bool = False
     is_told: bool = False
     must_end: bool = False
     is_lost: bool = False
+    differs: str = ""
+    """What a twin was told instead."""
 
     @property
     def is_single(self) -> bool:
@@ -51,7 +57,7 @@ class Flights:
     def begin(self, op: Op, execution_id: str, given: Piece, *, is_delayed: bool) -> Flight:
         """A new flight, whose handle is still to come."""
         gate = Gate(self.change)
-        flight = Flight(op, execution_id, gate, given, is_delayed=is_delayed)
+        flight = Flight(op, execution_id, gate, given, execution_id, is_delayed=is_delayed)
         self._by_label[op.label] = flight
         return flight
 
@@ -63,6 +69,10 @@ class Flights:
         """Something has happened to one of them."""
         self._changed.set()
         self._changed = trio.Event()
+
+    async def changed(self) -> None:
+        """Return when something happens to one of them."""
+        await self._changed.wait()
 
     def take(self, event: Event) -> None:
         """Learn from an event that a flight waits for its next attempt."""
@@ -88,17 +98,19 @@ class Flights:
         for label, flight in sorted(self._by_label.items()):
             if flight.is_told:
                 continue
-            if flight.result is None:
+            if flight.result is None or flight.twins:
                 live[label] = self._phase(flight)
             else:
                 flight.is_told = True
                 ended[label] = seen_result(flight.result, flight.op, flight.execution_id)
+                if flight.differs:
+                    ended[label]["its twin"] = flight.differs
         return {"ended": ended, "live": live}
 
     def _phase(self, flight: Flight) -> str:
         """Where a flight is; empty where it is on its way."""
         phases: tuple[tuple[str, Callable[[], bool]], ...] = (
-            ("done", lambda: flight.result is not None),
+            ("done", lambda: flight.result is not None and not flight.twins),
             ("neither held nor done", lambda: flight.is_lost),
             ("", lambda: flight.must_end),
             ("held", lambda: flight.gate.is_held),

@@ -10,67 +10,99 @@ handles, ``l`` and ``m`` are locks. What a processor does is written behind its 
 ========================  =======================================================================
 ``+3``                    add to ``count``
 ``&n``                    append to the list in the state, in place
+``who``                   append the name of the processor, its session, attempt and call depth
 ``emit`` ``progress``     an event of its own; a percentage
 ``hold``                  wait until ``release``; only in what was submitted
-``!business``             raise; also ``!validation``, ``!network``, ``!foreign`` (no ``AM2ZError``)
+``!business``             raise; also ``!validation``, ``!network``, ``!passing`` (retryable),
+                          ``!foreign`` (no ``AM2ZError``) and ``!group`` (one in a group)
 ``!network<3``            raise in attempts 1 and 2
-``!partial``              return a ``Failure`` with the state as it is by then
+``!partial``              return a ``Failure`` with the state as it is by then; also ``!torn``,
+                          which is retryable
+``!nothing`` ``!strange`` return no state at all; one that cannot cross
+``!broken``               raise until ``mend``
 ``once(+2)``              call a processor; its failure is passed on
 ``once(+2)?``             call a processor; its failure is survived, and noted
 ========================  =======================================================================
 
 Processors: ``once`` has no retry policy, ``thrice`` has three attempts with no wait between,
-``later`` has a second attempt in an hour, ``single`` runs one at a time, ``pair`` is a chain that
-does the same twice, and ``nobody`` is registered nowhere.
+``later`` has a second attempt in an hour, ``wary`` has four and hooks (and gives up on ``!foreign``
+after two), ``single`` runs one at a time, ``plain`` is a plain function, and ``brief`` does what
+takes no time and then waits, beyond its timeout, in two attempts. ``nobody`` is registered nowhere.
+
+Compositions: ``pair`` is a chain that does the same twice, ``fork`` does it in one branch (in
+place, three attempts) and notes ``r`` in the other one, ``way`` goes by ``count % 4`` (0: ``once``;
+1: in place, two attempts; 2: nowhere; 3: in place, like ``brief``), and ``swarm`` has ``thrice`` do
+it ``(count + 1) % 3`` times.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from am2z import ConfigurationError
 
 __all__ = [
     "DOOMED",
     "ERRORS",
     "LABELS",
+    "LASTING",
     "LOCKS",
+    "MIXED_IN",
     "NO_SESSION",
     "OPERANDS",
     "PROCESSORS",
+    "REPLACED",
     "SESSIONS",
     "Call",
     "Op",
     "Program",
     "Step",
-    "parse",
-    "parse_steps",
 ]
 
 SESSIONS = ("a", "b")
 NO_SESSION = "-"
 LABELS = ("x", "y", "z")
 LOCKS = ("l", "m")
-PROCESSORS = ("once", "thrice", "later", "single", "pair", "nobody")
+PROCESSORS = ("once", "thrice", "later", "single", "wary", "plain", "brief", "pair", "fork", "way",
+              "swarm", "nobody")  # fmt: skip
+REPLACED = ("once", "thrice", "single")
+"""The processors that a program may forget and learn anew."""
+
 DOOMED = "doomed"
 """Does what ``once`` does, on a worker that is killed for it; ``crash`` calls it, nobody else."""
 
-ERRORS = ("business", "validation", "network", "foreign")
+ERRORS = ("business", "validation", "network", "foreign", "passing", "group", "torn", "nothing",
+          "strange")  # fmt: skip
+"""What a processor may fail with, in some attempts or in all."""
+
+LASTING = ("partial", "broken")
+"""What it may fail with in every attempt."""
 
 OPERANDS = {
     "execute": ("session", "call"),
+    "inside": ("named", "call"),
     "many": ("session", "number", "call"),
+    "mixed": ("number", "call"),
     "submit": ("label", "session", "call"),
     "delay": ("label", "session", "call"),
+    "at": ("label", "session", "call"),
+    "past": ("label", "session", "call"),
     "release": ("label",),
     "cancel": ("label",),
     "again": ("label",),
+    "twin": ("label",),
+    "clash": ("label",),
+    "mend": (),
+    "revive": ("label",),
+    "drop": ("label",),
+    "letters": (),
+    "forget": ("name",),
+    "learn": ("name",),
     "set": ("named", "number"),
     "set-right": ("named", "number"),
     "set-wrong": ("named", "number"),
     "update": ("named", "number"),
+    "spoil": ("named",),
+    "expire": ("named", "number"),
     "delete": ("named",),
     "get": ("named",),
     "updates": ("named", "number"),
@@ -88,22 +120,13 @@ OPERANDS = {
 }
 """The operations and what each takes, in the order in which it is written."""
 
-_CHOICES = {
-    "session": (*SESSIONS, NO_SESSION),
-    "named": SESSIONS,
-    "label": LABELS,
-    "lock": LOCKS,
-}
-_LARGEST = 99
-_DEEPEST = 8
-
 
 @dataclass(frozen=True)
 class Step:
     """One thing that a processor does.
 
-    ``verb`` is ``add`` or ``note`` (with ``word``), ``emit``, ``progress``, ``hold``, ``fail``
-    (with ``word``; ``below``: in attempts below that one only, 0: always) or ``call``.
+    ``verb`` is ``add`` or ``note`` (with ``word``), ``who``, ``emit``, ``progress``, ``hold``,
+    ``fail`` (with ``word``; ``below``: in attempts below that one only, 0: always) or ``call``.
     """
 
     verb: str
@@ -151,6 +174,7 @@ class Op:
     lock: str = ""
     number: int = 0
     call: Call | None = None
+    name: str = ""
 
     @property
     def named(self) -> str:
@@ -186,100 +210,5 @@ class Program:
         return [f"{number:>2}  {op}" for number, op in enumerate(self.ops, 1)]
 
 
-def parse(text: str) -> Program:
-    """The program that ``str(program)`` stands for.
-
-    Raises ``ConfigurationError`` that names the operation that makes no sense.
-    """
-    return Program(tuple(_parse_op(part) for part in text.split(";") if part.strip()))
-
-
-def parse_steps(text: str) -> tuple[Step, ...]:
-    """The steps of a processor; raises ``ConfigurationError``."""
-    reader = _Reader(text, text)
-    steps = tuple(reader.steps(0))
-    reader.end()
-    return steps
-
-
-_TOKEN = re.compile(r"\s*([A-Za-z0-9_&!<+?.-]+\(?|\)\??|\S)")
-
-
-class _Reader:
-    """Takes a text apart, token by token."""
-
-    def __init__(self, text: str, whole: str) -> None:
-        self._tokens = [match[1] for match in _TOKEN.finditer(text)]
-        self._whole = whole
-        self._next = 0
-        self.closing = ""
-
-    def take(self, what: str) -> str:
-        if self._next >= len(self._tokens):
-            raise self.wrong(f"{what} is missing")
-        self._next += 1
-        return self._tokens[self._next - 1]
-
-    def end(self) -> None:
-        if self._next < len(self._tokens):
-            raise self.wrong(f"{self._tokens[self._next]!r} is too much")
-
-    def wrong(self, why: str) -> ConfigurationError:
-        return ConfigurationError(f"in {self._whole.strip()!r}: {why}")
-
-    def operand(self, kind: str) -> tuple[str, object]:
-        if kind == "call":
-            return "call", self.call(self.take("a processor"), 0)
-        word = self.take(f"a {kind}")
-        if kind == "number":
-            return "number", self.number(word)
-        if word not in _CHOICES[kind]:
-            raise self.wrong(f"{word!r} is none of {', '.join(_CHOICES[kind])}")
-        return "session" if kind == "named" else kind, word
-
-    def number(self, word: str) -> int:
-        if not word.isascii() or not word.isdecimal() or not 0 < int(word[:4]) <= _LARGEST:
-            raise self.wrong(f"{word!r} is no number from 1 to {_LARGEST}")
-        return int(word)
-
-    def call(self, word: str, depth: int) -> Call:
-        name = word.removesuffix("(")
-        if name == word or name not in PROCESSORS:
-            raise self.wrong(f"{word!r} begins no call; write one of {', '.join(PROCESSORS)} and (")
-        if depth > _DEEPEST:
-            raise self.wrong("calls are nested too deeply")
-        steps = tuple(self.steps(depth + 1))
-        self.closing = self.take("a closing bracket")
-        return Call(name, steps)
-
-    def steps(self, depth: int) -> Iterator[Step]:
-        while self._next < len(self._tokens) and not self._tokens[self._next].startswith(")"):
-            yield self._step(self.take("a step"), depth)
-
-    def _step(self, word: str, depth: int) -> Step:
-        if word.endswith("("):
-            call = self.call(word, depth)
-            return Step("call", call=call, survives=self.closing.endswith("?"))
-        if word in ("emit", "progress", "hold"):
-            return Step(word)
-        if word[0] == "+":
-            return Step("add", number=self.number(word[1:]))
-        if word[0] == "&" and word[1:].isalnum():
-            return Step("note", word[1:])
-        if word[0] == "!":
-            kind, sign, below = word[1:].partition("<")
-            if kind in ERRORS or (kind == "partial" and not sign):
-                return Step("fail", kind, self.number(below) if sign else 0)
-        raise self.wrong(f"{word!r} is no step")
-
-
-def _parse_op(text: str) -> Op:
-    reader = _Reader(text, text)
-    verb = reader.take("an operation")
-    if verb not in OPERANDS:
-        raise reader.wrong(f"{verb!r} is none of {', '.join(OPERANDS)}")
-    fields = dict(reader.operand(kind) for kind in OPERANDS[verb])
-    if "call" in fields and reader.closing.endswith("?"):
-        raise reader.wrong("only a call inside a processor can be survived")
-    reader.end()
-    return Op(verb, **fields)  # type: ignore[arg-type]  # as OPERANDS has them
+MIXED_IN = Call("thrice", (Step("who"),))
+"""What ``mixed`` has done, too, by turns."""

@@ -41,7 +41,7 @@ class Search(Generic[T]):
         themes: Sequence[Sequence[str]],
         seed: int,
         examples: int,
-        longest: int = 14,
+        longest: int = 11,
         patience: float = 60.0,
         budget: float = math.inf,
         on_example: Callable[[int, bool], None] = lambda _number, _shrinking: None,

@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from harness.oracle.program import LABELS, LOCKS, NO_SESSION, SESSIONS, Call, Op, Program, Step
+from harness.oracle.program import (
+    LABELS,
+    LOCKS,
+    NO_SESSION,
+    OPERANDS,
+    SESSIONS,
+    Call,
+    Op,
+    Program,
+    Step,
+)
 
 __all__ = ["shrink"]
 
@@ -65,13 +75,11 @@ def _renamed(program: Program) -> Iterator[Program]:
             if now in order and now not in names[field]:
                 names[field][now] = order[len(names[field])]
     renamed = [
-        Op(
-            op.verb,
-            names["session"].get(op.session, op.session),
-            names["label"].get(op.label, op.label),
-            names["lock"].get(op.lock, op.lock),
-            op.number,
-            op.call,
+        replace(
+            op,
+            session=names["session"].get(op.session, op.session),
+            label=names["label"].get(op.label, op.label),
+            lock=names["lock"].get(op.lock, op.lock),
         )
         for op in program.ops
     ]
@@ -91,10 +99,12 @@ def _simpler(op: Op) -> Iterator[Op]:
         ("lock", LOCKS),
     ):
         now = getattr(op, field)
-        least = 1 if field == "session" and op.call is None else 0
+        least = 1 if field == "session" and "named" in OPERANDS[op.verb] else 0
         for other in order[least : order.index(now)] if now in order else ():
             yield _changed(op, field, other)
-    if op.verb in ("many", "submit") and op.call is not None:
+    if op.verb in ("at", "past"):
+        yield replace(op, verb="delay" if op.verb == "at" else "submit")
+    if op.verb in ("many", "submit", "inside") and op.call is not None:
         yield Op("execute", op.session, call=op.call)
     if op.verb in ("set-right", "race"):
         yield replace(op, verb="set")
@@ -116,6 +126,8 @@ def _simpler_calls(call: Call) -> Iterator[Call]:
             yield replace(call, steps=(*steps[:index], simpler, *steps[index + 1 :]))
     if call.name not in ("once", "nobody"):
         yield replace(call, name="once")
+    if call.name not in ("once", "thrice", "nobody"):
+        yield replace(call, name="thrice")
 
 
 def _simpler_steps(step: Step) -> Iterator[Step]:
@@ -125,5 +137,7 @@ def _simpler_steps(step: Step) -> Iterator[Step]:
             yield replace(step, survives=False)
     elif step.verb == "add" and step.number > _LEAST:
         yield replace(step, number=_LEAST)
-    elif step.verb == "fail" and step.number:
+    elif step.verb == "fail":
+        if step.word != "network":
+            yield replace(step, word="network")
         yield from (replace(step, number=number) for number in (0, 2) if number < step.number)

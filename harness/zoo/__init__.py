@@ -66,6 +66,7 @@ MODULES = tuple(
         "families_of_lives",
         "families_of_work",
         "families_of_situations",
+        "drawn",
     )
 )
 """The modules of mutants, in the order of every report."""

@@ -158,8 +158,8 @@ def cancelled_work_is_no_use() -> Iterator[None]:
 @contextmanager
 def delayed_work_needs_no_room() -> Iterator[None]:
     """Delayed work is taken by a queue that is full."""
-    right = "if depth == 0 and (waiting"
-    wrong = "if depth == 0 and request.when is None and (waiting"
+    right = "if depth == 0 and waiting"
+    wrong = "if depth == 0 and request.when is None and waiting"
     with edit(Engine, "begin", right, wrong):
         yield
 

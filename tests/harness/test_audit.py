@@ -75,7 +75,11 @@ def lying(**lies):
         ({"started_at": lambda _: 77.0}, "EXE-049", "started_at=77.0"),
         ({"success": lambda one: not one.success}, "EXE-049", "success=False"),
         ({"state": lambda _: TestState(count=2)}, "EXE-049", "of session ''"),
-        ({"error": lambda one: one.error and BusinessError("so")}, "EVT-023", "the events tell of"),
+        (
+            {"error": lambda one: one.error and BusinessError("so")},
+            "EVT-023",
+            "processor:failed tells of",
+        ),
     ],
 )
 def test_a_field_that_lies_is_found_and_its_law_is_named(judge, lies, law, word):

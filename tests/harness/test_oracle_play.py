@@ -16,10 +16,10 @@ from harness import RuntimeUnderTest
 from harness.builtin import LOCAL, QUEUE_FAKE
 from harness.kit import Kit
 from harness.oracle.compare import compare, unlike_the_model
-from harness.oracle.diff import Plan, _Diff
 from harness.oracle.model import ANY, script, sensible
 from harness.oracle.play import play
-from harness.oracle.program import parse
+from harness.oracle.reading import parse
+from harness.oracle.sides import Sides
 from harness.outcome import Status
 from harness.rules import published_rules
 from harness.zoo import load_mutants
@@ -32,7 +32,16 @@ EVERYTHING = """
     execute b pair(+1); execute - pair(+1 !foreign); submit x b later(!network); stats; cancel x;
     delay y b once(); execute - nobody(); execute b once(nobody()?); execute a thrice(!partial);
     update b 3; updates b 4; race b 3; set b 3; set-wrong b 4; set-right a 4; clean-all; update b 1;
-    delete b; lock l; lock l; line m 4; cancel y; restart; lock l; unlock l; submit z a thrice(hold)
+    delete b; lock l; lock l; line m 4; cancel y; restart; lock l; unlock l;
+    submit z a thrice(hold); inside a wary(+1 !torn<3 who); execute a fork(+1 !passing<3);
+    execute a fork(&n);
+    inside a way(!group); execute a swarm(who +2); mixed 4 plain(progress +2 once(who));
+    at x a once();
+    execute - brief(+1 emit); execute - wary(!foreign); execute - once(!strange); cancel x;
+    past x a once(hold !broken); twin x; clash x; submit y b single(hold); spoil a; expire b 3;
+    execute a once(!nothing); release x; letters; revive x; mend; revive x; revive x; drop x;
+    execute b thrice(!passing); forget once; execute a way(+1); learn once; execute a once(who);
+    letters; get a; cancel y; cancel z
 """
 
 
@@ -199,11 +208,8 @@ def test_crash_and_reopen_are_drawn_where_the_runtime_can(am2z_redis_url):
     from harness.servers import Servers, choose
 
     def verbs(*names):
-        diff = _Diff(Plan(runtimes=names), Servers(choose(am2z_redis_url)))
-        diff.specs = [diff._spec(name) for name in names]
-        diff.subjects = [diff._subject(name) for name in diff.specs]
-        diff._leave_out()
-        return {verb for theme in diff._themes() for verb in theme}
+        sides = Sides(names, Servers(choose(am2z_redis_url)))
+        return {verb for theme in sides.themes() for verb in theme}
 
     assert {"crash", "reopen"} <= verbs("queue")
     assert not {"crash", "reopen"} & verbs("local", "queue")

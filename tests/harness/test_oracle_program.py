@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from am2z import ConfigurationError
-from harness.oracle.draw import EVERYTHING, EXECUTIONS, LIVES, STATES
+from harness.oracle.draw import EVERYTHING, EXECUTIONS, FAILURES, LIVES, REGISTRY, STATES
 from harness.oracle.model import script, sensible
-from harness.oracle.program import OPERANDS, PROCESSORS, Program, parse
+from harness.oracle.program import OPERANDS, PROCESSORS, Program
+from harness.oracle.reading import parse
 from harness.oracle.search import Search
 from harness.oracle.shrink import shrink
 from harness.oracle.strategy import programs
@@ -17,12 +18,8 @@ from harness.oracle.strategy import programs
 EVERY_VERB = tuple(OPERANDS)
 
 PINNED = [
-    ("race a 5; restart; set a 3; update b 3"),
-    (
-        "race a 2; get a; race a 4; set a 3; update b 2; race a 5; restart; restart; "
-        "execute - nobody(); execute a pair(+1 thrice(once(progress once(+1 progress "
-        "emit) &o) +1 pair(+2))?)"
-    ),
+    "set a 5; spoil a; restart; stop a; update a 3; set a 3; set a 2",
+    "set-wrong b 4; set-right a 5; clean b; delete a; get a",
 ]
 
 
@@ -50,6 +47,8 @@ def test_the_text_is_what_is_written_by_hand():
         ("execute a once(jump)", "'jump' is no step"),
         ("execute a once(!sulk)", "is no step"),
         ("execute a once(!partial<2)", "is no step"),
+        ("execute a once(!broken<2)", "is no step"),
+        ("forget pair", "'pair' is none of once, thrice, single"),
         ("execute a once(+0)", "no number from 1 to 99"),
         ("execute a once()?", "only a call inside a processor"),
         ("set a many", "no number"),
@@ -76,6 +75,10 @@ def test_any_part_of_a_program_is_a_program(program, random):
 def test_nothing_is_said_of_who_has_a_slot_while_its_owner_calls():
     calling = parse("submit x a single(hold once()); submit y b single(+1); release x")
     assert [op.verb for op in sensible(calling)] == ["submit", "submit"]
+    behind = parse("submit x a single(hold); submit y a single(once()); submit z a single()")
+    assert [op.label for op in sensible(behind)] == ["x", "y"]
+    queued = parse("submit x a single(hold); submit y a single(); submit z a single(once())")
+    assert sensible(queued) == queued
     for plan in ("once() hold", "hold +1"):
         plain = parse(f"submit x a single({plan}); submit y b single(+1); release x")
         assert sensible(plain) == plain
@@ -86,7 +89,7 @@ def drawn(verbs, seed, count=30):
     return [str(program) for program in islice(search._drawn(), count)]
 
 
-@pytest.mark.parametrize("verbs", [EVERYTHING, EXECUTIONS, LIVES, STATES])
+@pytest.mark.parametrize("verbs", [EVERYTHING, EXECUTIONS, FAILURES, LIVES, REGISTRY, STATES])
 def test_the_same_seed_draws_the_same_programs_and_another_seed_others(verbs):
     first = drawn(verbs, 1)
     assert len(set(first)) == 30

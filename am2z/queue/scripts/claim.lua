@@ -104,7 +104,7 @@ for i = 6, wants, 2 do
   elseif call('EXISTS', P .. 'wake:' .. proc) == 0 then wake(proc) end
   if taken >= total then break end
 end
-for i = 1, #idle, 1000 do call('DEL', unpack(idle, i, math.min(i + 999, #idle))) end
+in_pieces('DEL', idle[1], idle)  -- naming the first one twice does no harm
 if taken > 0 then
   call(unpack(leases))
   for n, payload in ipairs(call('MGET', unpack(keys))) do
