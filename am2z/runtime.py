@@ -44,9 +44,9 @@ class ExecutionHandle(Protocol, Generic[T_co]):
         ...
 
     async def progress(self) -> float:
-        """The last percentage that the processor reported; 0 before the first.
+        """The last percentage that the processor reported in this attempt; 0 before the first.
 
-        The end of the execution is no report.
+        A retry begins at 0 again. The end of the execution is no report.
         """
         ...
 
@@ -198,7 +198,10 @@ class RuntimeCore(Protocol):
 
     @abstractmethod
     async def session_stats(self, session_id: str) -> dict[str, QueueStats]:
-        """One picture for each processor that the session used."""
+        """One picture for each processor that the session used.
+
+        Of a stopped session too, for as long as its work is refused.
+        """
         ...
 
     @abstractmethod

@@ -184,6 +184,7 @@ class Engine:
                 return self._fail(execution, outcome, ctx.metadata)
             self._tell(execution, EventType.RETRYING, {"error": outcome.error, "delay": delay})
             execution.attempt += 1
+            execution.progress = 0.0
             execution.slot.release()
             await self._pause(execution, delay)
         return self._fail(execution, Outcome(None, execution.verdict))

@@ -33,15 +33,15 @@ class SessionTable:
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
         self._sessions: dict[str, Session] = {}
-        self._stopped: dict[str, float] = {}
+        self._stopped: dict[str, tuple[float, Session | None]] = {}
 
     def is_stopped(self, session_id: str) -> bool:
         """Whether work for that session is refused."""
         if not self._stopped:
             return False
-        until = self._stopped.get(session_id)
-        if until is None:
+        if session_id not in self._stopped:
             return False
+        until, _ = self._stopped[session_id]
         if until <= trio.current_time():
             del self._stopped[session_id]
             return False
@@ -59,8 +59,9 @@ class SessionTable:
 
     def stop(self, session_id: str) -> tuple[list[Execution], bool]:
         """Refuse the session from now on. Answers what is live in it, and whether it was active."""
-        self._stopped[session_id] = trio.current_time() + self._ttl
         session = self._sessions.pop(session_id, None)
+        _, kept = self._stopped.get(session_id, (0.0, None))
+        self._stopped[session_id] = (trio.current_time() + self._ttl, session or kept)
         return (list(session.live) if session is not None else []), session is not None
 
     def clean(self, session_id: str) -> None:
@@ -74,7 +75,7 @@ class SessionTable:
     def idle(self) -> list[str]:
         """The sessions without live work that nobody used for longer than the TTL."""
         now = trio.current_time()
-        self._stopped = {name: until for name, until in self._stopped.items() if until > now}
+        self._stopped = {name: kept for name, kept in self._stopped.items() if kept[0] > now}
         oldest = now - self._ttl
         return [
             name
@@ -83,8 +84,10 @@ class SessionTable:
         ]
 
     def stats(self, session_id: str) -> dict[str, QueueStats]:
-        """One picture for each processor that the session used."""
+        """One picture for each processor that the session used; of a stopped one, to its end."""
         session = self._sessions.get(session_id)
+        if session is None and self.is_stopped(session_id):
+            _, session = self._stopped[session_id]
         if session is None:
             return {}
         counts: dict[str, Counter[str]] = {}

@@ -13,7 +13,7 @@ from am2z.admission import call_too_deep, refusal
 from am2z.clock import wall_clock
 from am2z.codec import checksum, decode_named_state
 from am2z.context import Context, Delivery, RuntimeEmitter
-from am2z.errors import AM2ZError
+from am2z.errors import AM2ZError, ExecutionCancelledError
 from am2z.executor import Outcome, attempt
 from am2z.processor import Processor
 from am2z.queue.dispatch import Dispatch
@@ -223,10 +223,12 @@ class Run:
                 request, depth=ctx.call_depth + 1, budget=budget, parent=parent
             )
             if handle is None:
-                # Our own lease is gone, and with it every right to call: wait to be cancelled.
+                # Our own lease is gone, and with it every right to call.
                 self.lose()
-                await trio.sleep_forever()
-            assert handle is not None
+                await trio.lowlevel.checkpoint()  # it ends here, if it does not shield itself
+                raise ExecutionCancelledError(
+                    f"execution {self.claimed.id} is not ours any more, so it can call nobody"
+                )
             return await handle.result()
         except trio.Cancelled:
             if handle is not None:

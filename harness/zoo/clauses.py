@@ -17,6 +17,7 @@ from am2z.ids import check_name
 from am2z.local.engine import Engine
 from am2z.local.locks import LocalLocks
 from am2z.local.runtime import LocalRuntime
+from am2z.local.sessions import SessionTable
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.lockkeeper import LockKeeper
 from am2z.resources import ResourceMonitor
@@ -245,6 +246,22 @@ def given_class_only_as_stored() -> Iterator[None]:
     right = "state = decode_state(cls, record.data)"
     wrong = "state = decode_named_state(record.type_name, record.data, cls)"
     with edit(statestore, "_verified", right, wrong):
+        yield
+
+
+@mutant("retry-keeps-the-progress", rule="EVT-022")
+@contextmanager
+def retry_keeps_the_progress() -> Iterator[None]:
+    """A second attempt is as far as the first one came, before it has done anything."""
+    with edit(Engine, "_attempts", "execution.progress = 0.0", "pass"):
+        yield
+
+
+@mutant("stopped-session-has-no-figures", rule="SES-005")
+@contextmanager
+def stopped_session_has_no_figures() -> Iterator[None]:
+    """What a session did is forgotten when it is stopped."""
+    with edit(SessionTable, "stats", "_, session = self._stopped[session_id]", "pass"):
         yield
 
 

@@ -38,7 +38,7 @@ def second_failure_is_no_letter() -> Iterator[None]:
         yield
 
 
-@mutant("letter-holds-the-partial-state", rule="ERR-035")
+@mutant("letter-holds-the-partial-state", rule="ERR-027")
 @contextmanager
 def letter_holds_the_partial_state() -> Iterator[None]:
     """A dead letter keeps the state as the failure left it, and a retry goes on from there.

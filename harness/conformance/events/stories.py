@@ -244,6 +244,23 @@ async def test_handle_answers_the_last_percent_that_was_reported(kit: Kit) -> No
         ended = await handle.progress()
         await first.result()
     assert (waiting, half, ended) == (0, 50, 75.5)
+    await _look_at_progress_of_a_retry(kit)
+
+
+async def _look_at_progress_of_a_retry(kit: Kit) -> None:
+    """Each attempt begins at 0: nothing is left of what the one before had done."""
+
+    async def stumble(state: TestState, ctx: Context) -> TestState:
+        if ctx.metadata.attempt == 1:
+            await ctx.update_progress(50)
+            raise NetworkError("half done")
+        return state
+
+    policy = RetryPolicy(max_attempts=2, backoff=0)
+    async with kit.runtime(make("stumble", stumble, retry=policy)) as runtime:
+        handle = await runtime.submit("stumble", TestState())
+        assert (await handle.result()).success
+        assert await handle.progress() == 0, "a second attempt that reported nothing"
     await _look_at_other_ends(kit)
 
 

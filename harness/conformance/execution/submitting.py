@@ -14,6 +14,7 @@ from am2z import (
     BusinessError,
     ConfigurationError,
     Context,
+    Failure,
     QueueStats,
     RuntimeConfig,
     SessionStoppedError,
@@ -161,8 +162,9 @@ async def test_delayed_work_can_be_cancelled_before_it_begins(kit: Kit) -> None:
 
 @rule("ERR-027")
 async def test_what_failed_for_good_can_be_looked_at(kit: Kit) -> None:
-    async def refuse(_state: TestState, _ctx: Context) -> TestState:
-        raise BusinessError("no chairs left", context={"sku": "chair"})
+    async def refuse(state: TestState, _ctx: Context) -> Failure[TestState]:
+        error = BusinessError("no chairs left", context={"sku": "chair"})
+        return Failure(error, state=state.evolve(count=0))  # what is kept is the input all the same
 
     async def do_without(state: TestState, ctx: Context) -> TestState:
         await ctx.call("refusing", state)

@@ -109,6 +109,10 @@ async def _look_at_each_phase(kit: Kit) -> None:
         for handle in handles:
             assert (await handle.result()).success
         after = await runtime.session_stats("phases")
+        await runtime.stop_session("phases")
+        assert await runtime.session_stats("phases") == after, "of a session that was stopped"
+        await runtime.clean_session("phases")
+        assert await runtime.session_stats("phases") == {}, "of a session that was cleaned"
     assert during == {
         "asking": QueueStats(active=1),
         "gate": QueueStats(active=1, waiting=2),
