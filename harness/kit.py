@@ -7,8 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,12 +25,12 @@ from harness.audit import Audit
 from harness.leaks import ProcessSnapshot, running_tasks, where_tasks_are
 from harness.lesson import describe, is_crash, leaves, one_line, tell
 from harness.outcome import Outcome, Status, Story, Undecided
-from harness.redis import leftover_keys, remove_namespace
 from harness.rules import Body, RuleCheck
 from harness.scale import scaled
 from harness.settings import Settings
 from harness.story import evidence, finished, printable
 from harness.subject import Environment, Role, RuntimeUnderTest
+from harness.surroundings import Surroundings
 from harness.trace import EventTrace
 
 __all__ = ["Kit"]
@@ -57,15 +55,14 @@ class Kit:
     rng: random.Random = field(default_factory=random.Random)
     effort: float = 1.0
     _trace: EventTrace = field(default_factory=EventTrace)
-    _redis_url: str = ""
-    _snapshot: ProcessSnapshot | None = None
     _stuck: list[str] = field(default_factory=list)
     _clock: MockClock | None = None
-    _work_stays: bool = False
-    _folders: list[TemporaryDirectory[str]] = field(default_factory=list)
     _story: Story = field(default_factory=Story)
     _parts: int = 0
     _audit: Audit | None = None
+
+    def __post_init__(self) -> None:
+        self.place = Surroundings(self.subject, self.namespace, self.find_redis)
 
     @property
     def name(self) -> str:
@@ -90,7 +87,7 @@ class Kit:
     @property
     def env(self) -> Environment:
         """The surroundings of this rule's runtimes."""
-        return self._environment(Settings(None, None), "both")
+        return self.place.environment(Settings(None, None), "both")
 
     @property
     def virtual_time(self) -> bool:
@@ -115,7 +112,7 @@ class Kit:
         other's work. Its events are recorded for the case of a failure.
         """
         settings = Settings(config, limits)
-        async with self.subject.make(self._environment(settings, role)) as runtime:
+        async with self.subject.make(self.place.environment(settings, role)) as runtime:
             settings.check_taken()
             self._check_capabilities(runtime)
             self._trace.watch(runtime)
@@ -228,16 +225,16 @@ class Kit:
 
     def _execute(self, body: Body, shown: Body | None = None) -> tuple[Status, str, list[str]]:
         code = getattr(shown or body, "__code__", None)
-        self._snapshot = ProcessSnapshot()
+        snapshot = self.place.snapshot = ProcessSnapshot()
         try:
             tasks = self._run(body)
         except BaseException as error:
             return self._explain(error, code)
         if wrong := self.findings:
-            self._keys_left()
+            self.place.keys_left()
             seen = ["the rule itself holds, but what it asked for shows that another one does not:"]
             return Status.FAIL, wrong[0][:200], [*seen, *wrong]
-        if left := [*tasks, *self._snapshot.leaks(self.grace), *self._keys_left()]:
+        if left := [*tasks, *snapshot.leaks(self.grace), *self.place.keys_left()]:
             seen = ["the runtime was closed, but something of it is left:", *left]
             return Status.FAIL, f"left behind: {left[0]}", seen
         return Status.PASS, "", []
@@ -287,7 +284,7 @@ class Kit:
         seen = [describe(first, code)]
         seen += [f"and also: {one_line(e)}" for e in found if e is not first]
         seen += [f"and also: {line}" for line in self.findings]
-        self._keys_left()
+        self.place.keys_left()
         if undecided or crashed:
             said = (
                 f"could not decide: {first}"
@@ -305,14 +302,17 @@ class Kit:
     def apart(self) -> Kit:
         """A kit for one of many programs: its runtimes see nothing of those of any other one."""
         self._parts += 1
-        return replace(
+        namespace = f"{self.namespace}-{self._parts}"
+        part = replace(
             self,
-            namespace=f"{self.namespace}-{self._parts}",
+            namespace=namespace,
             _trace=EventTrace(),
             _story=Story(),
             _stuck=[],
             _audit=self._new_audit() if self._audit is not None else None,
         )
+        part.place = self.place.apart(namespace)
+        return part
 
     def tell_of(self, part: Kit) -> None:
         """The events of ``part`` are those that belong to the story of a failure."""
@@ -320,51 +320,11 @@ class Kit:
 
     def leave_work(self) -> None:
         """This rule leaves accepted work behind on purpose: a durable runtime keeps it."""
-        self._work_stays = True
-
-    def _keys_left(self) -> list[str]:
-        """Redis keys that nothing will ever remove; then the namespace is emptied."""
-        if not self._redis_url or self._redis_url.startswith("fake:"):
-            return []
-        if self._work_stays and Capability.DURABLE in self.subject.abilities:
-            remove_namespace(self._redis_url, self.namespace)
-            return []
-        left = leftover_keys(self._redis_url, self.namespace, self.subject.permanent_keys)
-        remove_namespace(self._redis_url, self.namespace)
-        return [f"Redis key {key!r} has no TTL" for key in left]
-
-    def _environment(self, settings: Settings, role: Role) -> Environment:
-        return Environment(
-            namespace=self.namespace,
-            role=role,
-            find_config=settings.take_config,
-            find_limits=settings.take_limits,
-            find_redis=self._find_redis,
-            find_folder=self._find_folder,
-        )
+        self.place.work_stays = True
 
     def close(self) -> None:
         """Remove what the kit itself made for its runtimes."""
-        while self._folders:
-            self._folders.pop().cleanup()
-
-    def _find_folder(self) -> Path:
-        if not self._folders:
-            self._folders.append(TemporaryDirectory(prefix="am2z-"))
-        folder = Path(self._folders[0].name) / self.namespace  # each part has one of its own
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def _find_redis(self) -> str:
-        if not self._redis_url:
-            if self.subject.redis == "fake":
-                self._redis_url = "fake://"
-            elif self._snapshot is None:
-                self._redis_url = self.find_redis()
-            else:
-                with self._snapshot.allowing():
-                    self._redis_url = self.find_redis()
-        return self._redis_url
+        self.place.close()
 
     def _check_capabilities(self, runtime: Runtime) -> None:
         """What is declared about a runtime must be what it says itself."""
