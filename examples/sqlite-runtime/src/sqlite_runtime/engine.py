@@ -145,6 +145,7 @@ class Engine:
                 return await self._fail(work, outcome, ctx.metadata)
             self._tell(work, EventType.RETRYING, {"error": outcome.error, "delay": delay})
             work.attempt += 1
+            work.progress = 0.0
             self._enter(work, "delayed")
             work.slot.release()
             await trio.sleep(delay)

@@ -60,6 +60,8 @@ class Ledger:
     def open(self, session_id: str) -> bool:
         """A session is used; answers whether it has just come to be."""
         is_new = session_id not in self.sessions
+        if is_new:
+            self._forget_counts(session_id)  # of one that was stopped until a moment ago
         self.sessions.setdefault(session_id, Session()).last_used = time.monotonic()
         return is_new
 
@@ -67,11 +69,9 @@ class Ledger:
         """Refuse a session from now on. Answers what is live in it, and whether it was active."""
         until = self._stopped[session_id] = time.time() + ttl
         session = self.sessions.pop(session_id, None)
-        self._forget_counts(session_id)
 
         def stop(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (session_id, until))
-            db.execute("DELETE FROM counts WHERE session = ?", (session_id,))
             db.execute("DELETE FROM executions WHERE session = ? AND result IS NULL", (session_id,))
             db.execute(
                 "UPDATE states SET expires = MIN(COALESCE(expires, ?), ?) WHERE session = ?",
@@ -90,6 +90,7 @@ class Ledger:
 
         await self._database.run(forget)
         self._stopped.pop(session_id, None)
+        self._forget_counts(session_id)
 
     def _forget_counts(self, session_id: str) -> None:
         for key in [key for key in self.counts if key[0] == session_id]:
@@ -97,7 +98,11 @@ class Ledger:
 
     def idle(self, ttl: float) -> list[str]:
         """The sessions without work that nobody used for so long."""
-        self._stopped = {name: end for name, end in self._stopped.items() if end > time.time()}
+        now = time.time()
+        for name in [name for name, end in self._stopped.items() if end <= now]:
+            del self._stopped[name]
+            if name not in self.sessions:
+                self._forget_counts(name)
         oldest = time.monotonic() - ttl
         return [n for n, s in self.sessions.items() if s.last_used <= oldest and not s.live]
 
@@ -114,7 +119,7 @@ class Ledger:
         self._unwritten.update(self._changes(work, failed=failed))
 
     def _changes(self, work: Work, *, failed: bool) -> list[Change]:
-        sessions = {EVERYWHERE, work.counts_in} & {EVERYWHERE, *self.sessions}
+        sessions = {EVERYWHERE, work.counts_in} & {EVERYWHERE, *self.sessions, *self._stopped}
         return [(session, work.request.name, failed) for session in sessions]
 
     def _take_unwritten(self) -> Counter[Change]:
@@ -164,6 +169,11 @@ class Ledger:
             values = ", ".join("?" * len(row))
             db.execute(f"INSERT OR REPLACE INTO executions ({COLUMNS}) VALUES ({values})", row)
             if request.is_named and not self.is_stopped(request.session_id):
+                was_stopped = (
+                    "SELECT 1 FROM sessions WHERE session = ? AND stopped_until IS NOT NULL"
+                )
+                if db.execute(was_stopped, (request.session_id,)).fetchone():
+                    db.execute("DELETE FROM counts WHERE session = ?", (request.session_id,))
                 db.execute(
                     "INSERT OR REPLACE INTO sessions VALUES (?, NULL)", (request.session_id,)
                 )

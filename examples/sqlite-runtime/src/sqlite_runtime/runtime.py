@@ -268,7 +268,7 @@ class SqliteRuntime(BaseRuntime):
         self._require_started()
         check_name(session_id, "session")
         session = self.ledger.sessions.get(session_id)
-        return {} if session is None else self.ledger.stats(session_id, list(session.live))
+        return self.ledger.stats(session_id, list(session.live) if session is not None else [])
 
     async def queue_stats(self) -> dict[str, QueueStats]:
         await trio.lowlevel.checkpoint()
