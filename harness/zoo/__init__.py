@@ -67,6 +67,7 @@ MODULES = tuple(
         "families_of_work",
         "families_of_situations",
         "drawn",
+        "unseen_seventh",
     )
 )
 """The modules of mutants, in the order of every report."""
