@@ -203,17 +203,17 @@ class Protocol(Upkeep):
         runtime_id: str,
         wants: Sequence[tuple[str, int]],
         *,
-        total: int,
         lease: float,
         patience: float,
     ) -> tuple[Claims, Exception | None]:
-        """Wait for news of work, ``patience`` seconds at the longest, and then claim.
+        """Wait for news of work, ``patience`` seconds at the longest, and then claim one execution.
 
         The claim is on the server already when the news come: that saves asking for it then. When
-        the wait is cancelled it claims at once; see ``RedisClient.block_then_run``. So ask for no
-        more than there is room for until then.
+        the wait is cancelled it claims at once; see ``RedisClient.block_then_run``. It is only one,
+        because a process that stands still meanwhile claims it all the same.
 
-        Also answers why it could not wait, if so.
+        Also answers why it could not wait, if so. Raises ``NoScriptError`` where a ``claim`` has to
+        come first.
         """
         tokens = [self.keys.wake(processor) for processor, _ in wants]
         blocked, reply = await self._client.block_then_run(
@@ -223,7 +223,7 @@ class Protocol(Upkeep):
             timeout=patience,
             script=self._scripts["claim"],
             keys=self._prefix,
-            script_args=self._claim_args(runtime_id, wants, total, lease),
+            script_args=self._claim_args(runtime_id, wants, 1, lease),
         )
         return _claims(reply, 0), blocked if isinstance(blocked, Exception) else None
 

@@ -153,7 +153,9 @@ class Claimed(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """What a claim got; ``next_due``: seconds until the next delayed one is due, None without.
+    """What a claim got.
+
+    ``next_due``: seconds until there may be more, 0 where more waits, None if nothing is delayed.
 
     ``acked`` answers the reports that came with it, in order.
     """

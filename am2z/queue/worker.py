@@ -7,22 +7,21 @@ it is under way, others end; so the busier a worker is, the more it does in one 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from math import ceil
-from typing import Any
 
 import trio
+from redis.exceptions import NoScriptError
 
 from am2z.context import RuntimeEmitter
-from am2z.processor import Processor
 from am2z.queue.bell import Bell
 from am2z.queue.client import ConnectionLostError
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.leases import Leases
 from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, will_pass
-from am2z.queue.run import REFUSALS, Run
+from am2z.queue.reports import MOST_AT_ONCE, Reports
+from am2z.queue.run import Run
+from am2z.queue.wants import Wants
 from am2z.queue.wire import Claimed, Claims
 from am2z.registry import Registry
 from am2z.slots import Slot, Slots
@@ -35,10 +34,6 @@ LAST_TURN = 2.0
 """How long a worker that is cancelled waits for the answer to its last turn, in seconds."""
 IDLE = 2.0
 """Seconds for which an idle worker waits for a token before it looks by itself."""
-MOST_AT_ONCE = 128
-"""So many executions are taken in one turn, and as many reported: Redis serves others meanwhile."""
-MOST_BYTES = 1024 * 1024
-"""With so many bytes of results a turn is full."""
 
 
 class Worker:
@@ -65,9 +60,9 @@ class Worker:
         self._registry = registry
         self._leases = leases
         self._runs: dict[int, Run] = {}  # by fence
-        self._ended: deque[Run] = deque()  # with a report that Redis has not heard yet
+        self._reports = Reports()
+        self._wishes = Wants(registry, slots)
         self._needed: Callable[[], bool] | None = None
-        self._rotation = 0
         self._is_leaving = False
         self._may_find_work = True
         self._is_claiming = False
@@ -148,8 +143,7 @@ class Worker:
         room = min(ceil(self._slots.free / self._shards), self._most_at_once)
         if not self._may_find_work or self._claims_when_woken:
             room = 0
-        ended = self._next_ended()
-        # What was refused once is reported by itself, so that nothing else suffers for it.
+        ended = self._reports.next()
         wants = self._wants() if room > 0 and not (ended and ended[0].refusals) else []
         if not (wants or ended):
             return False
@@ -162,24 +156,25 @@ class Worker:
         except RECOVERABLE as error:
             self._may_find_work |= bool(wants)
             _log.warning("work could not be claimed or reported: %s", error)
-            if not will_pass(error):
-                self._count_refusals(ended, error)
+            given_up = None if will_pass(error) else self._reports.refused(ended, error)
+            if given_up is not None:
+                self._forget(given_up)
             await trio.sleep(RETRY_PAUSE)
             return True
         finally:
             self._is_claiming = False
-        for run, _ in zip(ended, claims.acked, strict=True):
-            self._ended.popleft()
+        self._reports.told(ended)
+        for run in ended:
             self._forget(run)
         if wants:
-            self._begin_all(claims, room, nursery)
+            self._begin_all(claims, nursery, has_room=len(claims.items) < room)
         return True
 
-    def _begin_all(self, claims: Claims, room: int, nursery: trio.Nursery) -> None:
-        """Begin what was claimed where there was so much room; what comes next depends on it."""
+    def _begin_all(self, claims: Claims, nursery: trio.Nursery, *, has_room: bool) -> None:
+        """Begin what was claimed. ``has_room``: it would have been more, had there been more."""
         for claimed in claims.items:
             self._begin(claimed, nursery)
-        if len(claims.items) >= room:
+        if claims.next_due == 0 or not has_room:
             self._may_find_work = True
         elif not self._may_find_work:
             self._idle_for = IDLE if claims.next_due is None else min(IDLE, claims.next_due)
@@ -213,33 +208,6 @@ class Worker:
         await trio.lowlevel.checkpoint()  # a worker that is cancelled goes no further
         raise ConnectionLostError("there was no answer while we leave", maybe_sent=True)
 
-    def _count_refusals(self, ended: Sequence[Run], error: Exception) -> None:
-        """Redis refuses a turn, and not because it is away; somebody's report may be the reason."""
-        for run in ended:
-            run.refusals += 1
-        if len(ended) == 1 and ended[0].refusals >= REFUSALS:
-            run = self._ended.popleft()
-            self._forget(run)
-            _log.error(
-                "execution %s cannot report and is given up; it runs again when its lease has "
-                "ended: %s", run.claimed.id, error,
-            )  # fmt: skip
-
-    def _next_ended(self) -> list[Run]:
-        """The runs to report next, as many as go into one turn."""
-        if not self._ended:
-            return []
-        if self._ended[0].refusals:
-            return [self._ended[0]]
-        chosen: list[Run] = []
-        size = 0
-        for run in self._ended:
-            if len(chosen) >= MOST_AT_ONCE or size >= MOST_BYTES:
-                break
-            chosen.append(run)
-            size += run.report.size if run.report is not None else 0
-        return chosen
-
     def _may_claim(self) -> bool:
         """Also while we are about to stop, what is needed: by somebody here, or by what runs."""
         if self._is_leaving or self._needed is None:
@@ -247,26 +215,7 @@ class Worker:
         return self._needed() or any(run.slot.is_calling() for run in self._runs.values())
 
     def _wants(self) -> list[tuple[str, int]]:
-        """What to claim, best first: by priority, and in turn among equals."""
-        if not self._may_claim():
-            return []
-        self._rotation += 1
-        ranked = sorted(self._registry.all(), key=_priority)
-        wants: list[tuple[str, int]] = []
-        for _, equals in groupby(ranked, key=_priority):
-            group = list(equals)
-            first = self._rotation % len(group)
-            for processor in group[first:] + group[:first]:
-                room = self._slots.room(processor)
-                if room > 0:
-                    wants.append((processor.name, room))
-        return wants
-
-    def _awaited(self) -> list[str]:
-        """The processors whose work we would take: also while every slot is in use."""
-        if not self._may_claim():
-            return []
-        return [one.name for one in self._registry.all() if not self._slots.is_full(one)]
+        return self._wishes.now() if self._may_claim() else []
 
     async def _wait_for_work(self, nursery: trio.Nursery) -> None:
         """Whenever a claim found too little: block until somebody says that there is work."""
@@ -274,7 +223,7 @@ class Worker:
             await self._out_of_work.wait()
             if self._is_claiming:
                 continue  # it rings again if it finds too little
-            names = [] if self._may_find_work else self._awaited()
+            names = self._wishes.soon() if self._may_claim() and not self._may_find_work else []
             if not names:
                 self._may_find_work = True  # whoever changes that rings
                 continue
@@ -283,9 +232,8 @@ class Worker:
             has_claimed = False
             try:
                 with trio.CancelScope(deadline=deadline) as self._idle_scope:
-                    if (room := self._room_for_long()) > 0:
-                        await self._claim_when_woken(room, nursery)
-                        has_claimed = True
+                    if self._has_room_for_long():
+                        has_claimed = await self._claim_when_woken(nursery)
                     else:
                         await self._hear_of_work(names)
             except RECOVERABLE as error:
@@ -298,33 +246,35 @@ class Worker:
             if self._may_find_work:
                 self._to_do.ring()
 
-    def _room_for_long(self) -> int:
-        """How many more could begin at any time from now on, if nothing else is claimed.
+    def _has_room_for_long(self) -> bool:
+        """Whether one more could begin at any time from now on, if nothing else is claimed.
 
         Those who wait for their calls take their slots again. What other shards claim cannot be
         known: with several there is no such room.
         """
         if self._shards > 1 or self._needed is not None:
-            return 0
-        lent = sum(run.slot.is_calling() for run in self._runs.values())
-        return min(self._slots.free - lent, self._most_at_once)
+            return False
+        return self._slots.free > sum(run.slot.is_calling() for run in self._runs.values())
 
-    async def _claim_when_woken(self, room: int, nursery: trio.Nursery) -> None:
+    async def _claim_when_woken(self, nursery: trio.Nursery) -> bool:
+        """Wait with a claim that is sent already; whether it was made."""
+        lease = self._node.config.lease
+        # Where we stand still, it is over before our leases are: it must not get what we had.
+        patience = min(IDLE, lease / 2)
         self._claims_when_woken = True
         try:
             claims, refused = await self._node.protocol.claim_when_woken(
-                self._node.runtime_id,
-                self._wants(),
-                total=room,
-                lease=self._node.config.lease,
-                patience=IDLE,
+                self._node.runtime_id, self._wants(), lease=lease, patience=patience
             )
+        except NoScriptError:
+            return False
         finally:
             self._claims_when_woken = False
             self._changed.unpark_all()
-        self._begin_all(claims, room, nursery)
+        self._begin_all(claims, nursery, has_room=True)
         if refused is not None:
             raise refused
+        return True
 
     async def _hear_of_work(self, names: Sequence[str]) -> None:
         keys = [self._node.protocol.keys.wake(name) for name in names]
@@ -370,7 +320,7 @@ class Worker:
             if run.report is None:
                 self._forget(run)
             else:
-                self._ended.append(run)
+                self._reports.add(run)
                 self._to_do.ring()
             run.slot.release()
             if run.slot.line.options.concurrency is not None:
@@ -386,14 +336,14 @@ class Worker:
         """The worker was cancelled: what has ended all the same is reported, for a bounded time."""
         with trio.CancelScope(shield=True, deadline=self._node.until(LAST_TURN)):
             try:
-                while ended := self._next_ended():
+                while ended := self._reports.next():
                     await self._exchange(ended, (), 0)
+                    self._reports.told(ended)
                     for run in ended:
-                        self._ended.popleft()
                         self._forget(run)
             except RECOVERABLE as error:
                 # Their leases end soon, and then another worker runs them again.
-                _log.warning("%d ends could not be reported: %s", len(self._ended), error)
+                _log.warning("%d ends could not be reported: %s", len(self._reports), error)
 
     def _called(self, slot: Slot) -> None:
         """A run waits for one that it called, and its slot is free."""
@@ -405,7 +355,3 @@ class Worker:
             await self._node.protocol.nack(claimed.id, claimed.fence, retry=False)
         except RECOVERABLE as error:
             _log.warning("%s could not be given back: %s", claimed.id, error)
-
-
-def _priority(processor: Processor[Any]) -> int:
-    return -processor.queue.priority

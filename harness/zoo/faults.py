@@ -15,6 +15,7 @@ from am2z.local.execution import Execution
 from am2z.local.handle import LocalHandle
 from am2z.local.runtime import LocalRuntime
 from am2z.queue.run import Run
+from am2z.queue.wants import Wants
 from am2z.queue.worker import Worker
 from am2z.result import ProcessorResult
 from harness.zoo.edit import edit
@@ -104,6 +105,6 @@ def worker_claims_ahead() -> Iterator[None]:
             "min(ceil(self._slots.free / self._shards), self._most_at_once)",
             ahead,
         ),
-        edit(Worker, "_wants", "self._slots.room(processor)", "self._slots.room(processor) + 4"),
+        edit(Wants, "now", "self._slots.room(processor)", "self._slots.room(processor) + 4"),
     ):
         yield

@@ -1,7 +1,7 @@
 """Ten mistakes by somebody who had read the documents and the library, and not the suite.
 
-Promises were drawn from a list of them, and one mistake was written for each. The rule that each of
-them names is a placeholder.
+Promises were drawn from a list of them, and one mistake was written for each. The rules that they
+name were given to them afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.zoo.mutant import mutant, script
 __all__: list[str] = []
 
 
-@mutant("update-never-renews-the-ttl", rule="EXE-001")
+@mutant("update-never-renews-the-ttl", rule="STA-032")
 @contextmanager
 def update_never_renews_the_ttl() -> Iterator[None]:
     """``state.update`` keeps the state's time to live also where the runtime has a ``state_ttl``.
@@ -34,7 +34,7 @@ def update_never_renews_the_ttl() -> Iterator[None]:
         yield
 
 
-@mutant("large-event-of-a-processor-is-sent", rule="EXE-001", base="queue")
+@mutant("large-event-of-a-processor-is-sent", rule="EVT-018", base="queue")
 @contextmanager
 def large_event_of_a_processor_is_sent() -> Iterator[None]:
     """``ctx.emit`` looks only whether the data can cross, and not how large they are.
@@ -46,7 +46,7 @@ def large_event_of_a_processor_is_sent() -> Iterator[None]:
         yield
 
 
-@mutant("impatient-waiter-cancels-the-execution", rule="EXE-001")
+@mutant("impatient-waiter-cancels-the-execution", rule="EXE-026")
 @contextmanager
 def impatient_waiter_cancels_the_execution() -> Iterator[None]:
     """Who is cancelled while it waits in ``handle.result()`` takes the execution with it.
@@ -70,7 +70,7 @@ def impatient_waiter_cancels_the_execution() -> Iterator[None]:
         yield
 
 
-@mutant("all-delayed-begin-with-the-first", rule="EXE-001", base="queue")
+@mutant("all-delayed-begin-with-the-first", rule="EXE-042", base="queue")
 @contextmanager
 def all_delayed_begin_with_the_first() -> Iterator[None]:
     """When one delayed execution is due, those that are due later begin with it.
@@ -82,7 +82,7 @@ def all_delayed_begin_with_the_first() -> Iterator[None]:
         yield
 
 
-@mutant("many-results-as-they-come", rule="EXE-001")
+@mutant("many-results-as-they-come", rule="EXE-004")
 @contextmanager
 def many_results_as_they_come() -> Iterator[None]:
     """``execute_many`` answers the results in the order in which the executions end.
@@ -99,7 +99,7 @@ def many_results_as_they_come() -> Iterator[None]:
         yield
 
 
-@mutant("nothing-conflicts-with-an-empty-value", rule="EXE-001", base="queue")
+@mutant("nothing-conflicts-with-an-empty-value", rule="EXE-033", base="queue")
 @contextmanager
 def nothing_conflicts_with_an_empty_value() -> Iterator[None]:
     """Where a branch emptied a field (0, "", False, []), a later branch that changed it wins.
@@ -113,7 +113,7 @@ def nothing_conflicts_with_an_empty_value() -> Iterator[None]:
         yield
 
 
-@mutant("calls-leave-the-picture-of-their-session", rule="EXE-001")
+@mutant("calls-leave-the-picture-of-their-session", rule="SES-005")
 @contextmanager
 def calls_leave_the_picture_of_their_session() -> Iterator[None]:
     """``session_stats`` counts what callers asked for; an ended call is not counted any more.
@@ -138,7 +138,7 @@ def calls_leave_the_picture_of_their_session() -> Iterator[None]:
         yield
 
 
-@mutant("end-overtakes-the-events", rule="EXE-001", base="queue")
+@mutant("end-overtakes-the-events", rule="EVT-008", base="queue")
 @contextmanager
 def end_overtakes_the_events() -> Iterator[None]:
     """The end of an attempt does not wait for what its processor emitted without awaiting it.
@@ -155,7 +155,7 @@ def end_overtakes_the_events() -> Iterator[None]:
         yield
 
 
-@mutant("async-handler-taken", rule="EXE-001")
+@mutant("async-handler-taken", rule="EVT-007")
 @contextmanager
 def async_handler_taken() -> Iterator[None]:
     """``on`` takes an ``async def`` for a handler, and nobody ever awaits what it returns.
@@ -169,7 +169,7 @@ def async_handler_taken() -> Iterator[None]:
         yield
 
 
-@mutant("handlers-deaf-after-a-restart", rule="EXE-001", base="queue")
+@mutant("handlers-deaf-after-a-restart", rule="LIF-006", base="queue")
 @contextmanager
 def handlers_deaf_after_a_restart() -> Iterator[None]:
     """After a ``stop()`` and a ``start()`` the handlers given before have no events of executions.

@@ -166,12 +166,16 @@ class Parrot:
     async def run_script(self, *_: Any, **__: Any) -> Any:
         return self.reply
 
+    async def block_then_run(self, *_: Any, **__: Any) -> Any:
+        return None, self.reply
+
 
 REPORT = Report("i", 1, success=True, body=b"")
 CALLS = {
     "enqueue": ("i", "p", b""),
     "enqueue_many": ([Submission("i", "p", b""), Submission("j", "p", b"")],),
     "claim": ("r", [("p", 1)], {"total": 1, "lease": 1.0, "reports": [REPORT]}),
+    "claim_when_woken": ("r", [("p", 1)], {"lease": 1.0, "patience": 1.0}),
     "heartbeat": ([("i", 1)], 1.0),
     "ack": ("i", 1, {"success": True, "body": b""}),
     "ack_many": ([REPORT, REPORT],),

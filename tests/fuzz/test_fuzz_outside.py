@@ -56,6 +56,7 @@ MARK = "hUnTeR2"
 
 @tries(150)
 @given(SCHEMES.filter(lambda scheme: scheme != "fake"), PIECES, PIECES, PIECES)
+@example("redis", "[", "\x1f", "]")
 def test_a_password_is_in_no_message_whatever_surrounds_it(
     scheme: str, user: str, before: str, place: str
 ) -> None:

@@ -219,7 +219,8 @@ class RedisClient(AsyncCoreCommands):
         Cancelling it ends the wait, and loses nothing that the script has done: its reply is
         returned, and the cancellation strikes at the next checkpoint.
 
-        Raises what ``run_script`` raises.
+        Raises what ``call`` raises, and ``NoScriptError`` where the server does not know the
+        script, which ``run_script`` tells it.
 
         Example::
 
@@ -234,8 +235,6 @@ class RedisClient(AsyncCoreCommands):
         if isinstance(reply, Exception):
             raise reply
         blocked, answer = reply
-        if isinstance(answer, NoScriptError):
-            answer = await self.run_script(script, keys, script_args)
         if isinstance(answer, Exception):
             raise answer
         return blocked, answer

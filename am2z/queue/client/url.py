@@ -257,4 +257,5 @@ def _safe_text(error: ValueError, url: str) -> str:
     """The error's text, unless it quotes a part of the URL that could hold the password."""
     text = str(error)
     quoted = re.findall(r"'([^']*)'", text)
-    return "it cannot be parsed" if any(part and part in url for part in quoted) else text
+    said = url, repr(url), ascii(url)  # a control character is quoted as its escape
+    return "it cannot be parsed" if any(q and any(q in s for s in said) for q in quoted) else text

@@ -4,7 +4,8 @@
 -- KEYS  prefix
 -- ARGV  runtime lease_ms result_ttl_ms total wanted {processor max} … (as many as wanted, in order of
 --       preference) {report} … (see _ack.lua)
--- Answers {{one word for each report}, ms until the next delayed one is due or -1,
+-- Answers {{one word for each report}, ms until there may be more: 0 where more waits, else until the next
+--       delayed one is due, or -1,
 --       {id, fence, attempt, deliveries, processor, group, payload} …}
 --@include time
 --@include event
@@ -101,7 +102,10 @@ for i = 6, wants, 2 do
   -- No work: no tokens, or an idle worker would be woken for nothing. Work left: at least one token,
   -- because the worker that took the last one may have been for another processor, or died.
   if empty or call('EXISTS', ready) == 0 then idle[#idle + 1] = P .. 'wake:' .. proc
-  elseif call('EXISTS', P .. 'wake:' .. proc) == 0 then wake(proc) end
+  else
+    if taken >= total then answer[2] = 0 end
+    if call('EXISTS', P .. 'wake:' .. proc) == 0 then wake(proc) end
+  end
   if taken >= total then break end
 end
 in_pieces('DEL', idle[1], idle)  -- naming the first one twice does no harm

@@ -180,3 +180,32 @@ async def test_branches_that_disagree_are_not_merged(kit: Kit) -> None:
     assert not conflict.success
     assert conflict.state.count == 5
     assert "count" in str(conflict.error)
+    await _look_at_every_conflict(kit)
+
+
+async def _look_at_every_conflict(kit: Kit) -> None:
+    """Whichever field two branches change, to whatever, and whoever comes first."""
+
+    def change(name: str, field: str, value: object) -> Processor[TestState]:
+        async def change_it(state: TestState, _ctx: Context) -> TestState:
+            return state.evolve(**{field: value})
+
+        return make(name, change_it)
+
+    given = TestState(count=5, message="x", items=["x"], total=2.0)
+    values: dict[str, tuple[object, object]] = {
+        "count": (0, 7),
+        "message": ("", "y"),
+        "items": ([], ["y"]),
+        "total": (0.0, 3.0),
+    }
+    async with kit.runtime() as runtime:
+        for field, (empty, full) in values.items():
+            for first, second in ((empty, full), (full, empty)):
+                branches = [change("one", field, first), change("other", field, second)]
+                disputed = parallel("disputed", branches)
+                runtime.register(disputed)
+                await runtime.sync_processors()
+                result = await runtime.execute(disputed, given)
+                assert not result.success, f"{field}={first!r} and {second!r} were merged"
+                assert field in str(result.error)

@@ -272,7 +272,9 @@ async def test_broken_state_is_told_and_can_be_cleaned(make, eyes):
 
 async def test_unregistered_work_goes_back_to_the_queue(make, eyes, monkeypatch):
     """The processor is unregistered while the claim is under way."""
-    monkeypatch.setattr(Worker, "_room_for_long", lambda _: 0)  # it claims when it has the news
+    monkeypatch.setattr(
+        Worker, "_has_room_for_long", lambda _: False
+    )  # it claims when it has the news
     async with make(one, large, role="worker") as worker, make(one, role="client") as client:
         await wait_until(lambda: worker._shards[0].worker._idle_scope)
         protocol = worker._shards[0].node.protocol

@@ -243,7 +243,9 @@ async def test_leaving_by_an_exception_gives_work_back(make, eyes, in_nursery):
 @pytest.mark.parametrize("how", ["exception", "stop"])
 async def test_work_that_is_just_being_claimed_goes_back_or_is_done(make, eyes, monkeypatch, how):
     """sidekiq#1831: the answer to a claim must not get lost with the worker that asked."""
-    monkeypatch.setattr(Worker, "_room_for_long", lambda _: 0)  # it claims when it has the news
+    monkeypatch.setattr(
+        Worker, "_has_room_for_long", lambda _: False
+    )  # it claims when it has the news
     claimed = trio.Event()
     async with make(one, role="client") as client:
         with suppress(KeyError):
@@ -273,7 +275,9 @@ async def test_work_that_is_just_being_claimed_goes_back_or_is_done(make, eyes, 
 
 
 async def test_work_that_was_claimed_while_its_worker_left_does_not_begin(make, monkeypatch):
-    monkeypatch.setattr(Worker, "_room_for_long", lambda _: 0)  # it claims when it has the news
+    monkeypatch.setattr(
+        Worker, "_has_room_for_long", lambda _: False
+    )  # it claims when it has the news
     begun, claimed = [], trio.Event()
 
     @processor

@@ -75,7 +75,7 @@ UPKEEP = ["reclaim", "presence", "claim", "claim_when_woken", "look", "expired_s
 @pytest.mark.parametrize("part", UPKEEP)
 async def test_upkeep_goes_on_after_an_error_of_the_connection(make, monkeypatch, caplog, part):
     if part == "claim":  # when it has the news, and not before
-        monkeypatch.setattr(worker_module.Worker, "_room_for_long", lambda _: 0)
+        monkeypatch.setattr(worker_module.Worker, "_has_room_for_long", lambda _: False)
     async with make(one) as runtime:
         protocol = runtime._shards[0].node.protocol
         really, failed = getattr(protocol, part), trio.Event()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 from trio.testing import wait_all_tasks_blocked
 
 from am2z.queue.client import RedisClient, Script, open_client
@@ -61,6 +61,7 @@ async def test_next_reply_is_the_right_one_wherever_a_command_is_cancelled(
 ) -> None:
     async with open_client(url) as client:
         await client.rpush("full", *range(3000))
+        await client.run_script(BUMP, ["n"], [1])
         for steps in itertools.count():
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
@@ -119,6 +120,7 @@ async def test_blocking_pops_lose_nothing_under_a_thousand_cancellations(
     pushed = 0
 
     async with open_client(url) as client, open_client(url) as producer:
+        await client.run_script(TAKE, ["none"])  # the server knows it from now on
 
         async def produce() -> None:
             nonlocal pushed
@@ -282,6 +284,7 @@ async def test_blocking_command_ends_by_itself_and_its_errors_are_raised(url: st
 
 async def test_script_behind_a_wait_runs_in_the_moment_in_which_the_wait_ends(url: str) -> None:
     async with open_client(url) as client, open_client(url) as other:
+        await client.run_script(BUMP, ["n"], [0])
         answers: list[object] = []
 
         async def wait() -> None:
@@ -294,7 +297,7 @@ async def test_script_behind_a_wait_runs_in_the_moment_in_which_the_wait_ends(ur
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await wait_until_blocked(other)
-            assert await other.call("GET", "n") is None
+            assert await other.call("GET", "n") == b"0"
             pipe = other.pipeline()  # nobody else is asked between the news and the script
             await pipe.call("RPUSH", "news", "x").call("ECHO", "").execute()
         assert answers == [([b"news", b"x"], 1)]
@@ -329,6 +332,7 @@ async def test_script_behind_a_wait_that_is_cancelled_runs_and_its_reply_is_retu
 async def test_script_behind_a_wait_that_the_server_refuses_runs_all_the_same(url: str) -> None:
     async with open_client(url) as client:
         await client.call("SET", "news", "no list")
+        await client.run_script(BUMP, ["n"], [0])
         refused, answer = await client.block_then_run(
             "BLPOP", "news", 5, timeout=5, script=BUMP, keys=["n"], script_args=[1]
         )
@@ -336,13 +340,15 @@ async def test_script_behind_a_wait_that_the_server_refuses_runs_all_the_same(ur
         assert answer == 1
 
 
-async def test_script_behind_a_wait_is_sent_whole_where_the_server_has_forgotten_it(
-    url: str,
-) -> None:
+async def test_script_behind_a_wait_must_be_known_to_the_server(url: str) -> None:
     async with open_client(url) as client:
         await client.script_flush()
-        await client.call("RPUSH", "news", "x")
-        popped, answer = await client.block_then_run(
-            "BLPOP", "news", 5, timeout=5, script=BUMP, keys=["n"], script_args=[1]
+        with pytest.raises(NoScriptError):
+            await client.block_then_run(
+                "BLPOP", "none", 0.005, timeout=0.005, script=BUMP, keys=["n"], script_args=[1]
+            )
+        assert await client.run_script(BUMP, ["n"], [1]) == 1
+        _, answer = await client.block_then_run(
+            "BLPOP", "none", 0.005, timeout=0.005, script=BUMP, keys=["n"], script_args=[1]
         )
-        assert (popped, answer) == ([b"news", b"x"], 1)
+        assert answer == 2
