@@ -14,7 +14,7 @@ from am2z.bus import Subscription
 from am2z.local.engine import Engine
 from am2z.local.remembered import Remembered
 from am2z.local.state import LocalStateManager
-from am2z.queue import worker
+from am2z.queue import wants
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.payload import Ending
 from harness.zoo.edit import edit
@@ -102,7 +102,7 @@ def priorities_sorted_as_text() -> Iterator[None]:
     def as_text(processor: Any) -> tuple[int, ...]:
         return tuple(-ord(letter) for letter in str(processor.queue.priority))
 
-    with patch(worker, "_priority", as_text):
+    with patch(wants, "_priority", as_text):
         yield
 
 

@@ -146,7 +146,7 @@ def parse_url(url: str) -> Target:
             return _seeded(scheme, safe, url, servers, parts.path, query)
         return _from_options(scheme, safe, url, query)
     except ValueError as error:
-        raise ConfigurationError(f"{safe!r} is no Redis URL: {_safe_text(error, url)}") from None
+        raise ConfigurationError(f"{safe!r} is no Redis URL: {_safe_text(error, safe)}") from None
 
 
 def _take_servers_out(url: str) -> tuple[str, str]:
@@ -253,9 +253,8 @@ def hide_password(url: str) -> str:
     return f"{scheme}://{rest}"
 
 
-def _safe_text(error: ValueError, url: str) -> str:
-    """The error's text, unless it quotes a part of the URL that could hold the password."""
+def _safe_text(error: ValueError, safe: str) -> str:
+    """The error's text, unless it quotes what the safe form of the URL does not show."""
     text = str(error)
     quoted = re.findall(r"'([^']*)'", text)
-    said = url, repr(url), ascii(url)  # a control character is quoted as its escape
-    return "it cannot be parsed" if any(q and any(q in s for s in said) for q in quoted) else text
+    return text if all(part in safe for part in quoted) else "it cannot be parsed"
