@@ -34,8 +34,7 @@ def examples(session: nox.Session) -> None:
     dist = str(work / "dist")
     session.run("python", "-m", "build", "--wheel", "--outdir", dist, str(ROOT), silent=True)
     [built] = (work / "dist").glob("*.whl")
-    expected = {"sqlite": {0}, "partial": {0}, "streaq": {0, 1}}  # the third depends on a server
-    for name in session.posargs or expected:
+    for name in session.posargs or ("sqlite", "partial", "streaq"):  # the last needs Redis 7
         venv = work / name
         session.run("python", "-m", "venv", "--clear", str(venv), silent=True)
         python = str(venv / "bin" / "python")
@@ -49,7 +48,7 @@ def examples(session: nox.Session) -> None:
             session.chdir(project)
             session.run(
                 python, "-m", "pytest", "-p", "no:cacheprovider", "--am2z-report", "report",
-                external=True, success_codes=expected[name],
+                external=True,
             )  # fmt: skip
             session.chdir(ROOT)
 

@@ -10,6 +10,7 @@ LACKS = {
 }
 
 KNOWN = {
+    "EXE-040": "streaq keeps the id of a task that was refused when it was handed over",
     "EXE-046": (
         "streaq hands over fewer than a hundred executions at once; others are not counted yet"
     ),
