@@ -261,6 +261,7 @@ class Worker:
         lease = self._node.config.lease
         # Where we stand still, it is over before our leases are: it must not get what we had.
         patience = min(IDLE, lease / 2)
+        asked = trio.current_time()
         self._claims_when_woken = True
         try:
             claims, refused = await self._node.protocol.claim_when_woken(
@@ -271,6 +272,11 @@ class Worker:
         finally:
             self._claims_when_woken = False
             self._changed.unpark_all()
+        if trio.current_time() - asked > lease:
+            # We did stand still, and the lease may be over: somebody else may run it by now.
+            for claimed in claims.items:
+                nursery.start_soon(self._decline, claimed)
+            claims = Claims([], claims.next_due)
         self._begin_all(claims, nursery, has_room=True)
         if refused is not None:
             raise refused

@@ -180,6 +180,30 @@ async def test_execution_that_kills_its_workers_ends_as_poison(make, workers, bo
         assert eyes.commits("s") == 0
 
 
+async def test_worker_that_stood_still_does_not_begin_what_it_was_given_meanwhile(
+    make, workers, board, eyes, namespace
+):
+    """Its claim was on the server, and its lease is over when it goes on."""
+
+    def waits_with_a_claim():
+        ours = [c for c in eyes.redis.client_list() if c["name"] == f"am2z-{namespace}"]
+        return any(c["cmd"] == "blpop" and int(c["qbuf"]) > 0 for c in ours)
+
+    async with make(role="client") as client, workers(lease=1.0) as frozen:
+        assert (await client.execute("add", Work())).success
+        await wait_until(waits_with_a_claim)
+        frozen.signal(signal.SIGSTOP)
+        handle = await client.submit("add", Work(), "s")
+        async with workers(lease=1.0):
+            with trio.fail_after(10):
+                assert (await handle.result()).success
+            frozen.signal(signal.SIGCONT)
+            frozen.signal(signal.SIGTERM)
+            assert await frozen.exit_code() == 0
+        assert len(board.lines("add")) == 2, "one each"
+        assert eyes.commits("s") == 1
+
+
 async def test_blocking_the_event_loop_for_three_leases_runs_once(make, workers, board, eyes):
     async with make(role="client") as client, workers(lease=0.5), workers(lease=0.5):
         result = await client.execute("block", Work(seconds=1.5), "s")
