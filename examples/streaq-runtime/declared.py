@@ -10,7 +10,7 @@ LACKS = {
 }
 
 KNOWN = {
-    "EXE-040": "streaq keeps the id of a task that was refused when it was handed over",
+    "EXE-040": "the id of what was refused when it was handed over is not free again",
     "EXE-046": (
         "streaq hands over fewer than a hundred executions at once; others are not counted yet"
     ),
