@@ -37,8 +37,6 @@ class SessionTable:
 
     def is_stopped(self, session_id: str) -> bool:
         """Whether work for that session is refused."""
-        if not self._stopped:
-            return False
         if session_id not in self._stopped:
             return False
         until, _ = self._stopped[session_id]

@@ -140,7 +140,7 @@ async def test_statistics_count_every_execution_once(kit: Kit) -> None:
 async def test_a_stopped_runtime_starts_again(kit: Kit) -> None:
     async with kit.runtime(increment) as runtime:
         first = await runtime.execute(increment, TestState(count=1), "session")
-        await trio.sleep(2 * CLOCK_GRAIN)
+        await trio.sleep(2 * CLOCK_GRAIN)  # so that its first life shows in an uptime
         events = TestEventCollector(runtime).start("runtime:*")
         await runtime.stop()
         stopped_at = trio.current_time()

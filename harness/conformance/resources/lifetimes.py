@@ -52,7 +52,7 @@ async def _look_at_many_idle_sessions(kit: Kit, ttl: float) -> None:
                 await runtime.execute(increment, TestState(), name)
             ended = trio.current_time()
             if kit.virtual_time:
-                await trio.sleep(0.7 * ttl)
+                await trio.sleep(0.7 * ttl)  # so that this one is used when they are idle
                 await runtime.execute(increment, TestState(), "later")
             await events.wait_for_event("session:stopped", count=len(names))
             took = trio.current_time() - ended
@@ -152,7 +152,7 @@ async def test_work_that_takes_longer_than_a_lease_runs_once(kit: Kit) -> None:
 
     async def work(state: TestState, _ctx: Context) -> TestState:
         runs.append(state.count)
-        await trio.sleep(1.6 * lease)
+        await trio.sleep(1.6 * lease)  # the work itself: longer than its first lease
         return state
 
     working = make("working", work)

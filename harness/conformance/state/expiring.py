@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from itertools import product
 
 import pytest
@@ -27,10 +28,6 @@ from harness.waiting import wait_for_condition
 @rule("STA-007")
 async def test_state_expires_with_its_ttl_and_not_before(kit: Kit) -> None:
     ttl = 0.2 if kit.virtual_time else 0.04
-
-    async def gone() -> bool:
-        return not await runtime.state.exists("a")
-
     async with kit.runtime() as runtime:
         await runtime.state.set("b", TestState(count=2))
         for name in ("c", "d", "e"):  # which nobody reads until they are gone
@@ -39,11 +36,13 @@ async def test_state_expires_with_its_ttl_and_not_before(kit: Kit) -> None:
         await runtime.state.set("a", TestState(count=1), ttl=ttl)
         if kit.virtual_time:
             await trio.sleep(ttl - 0.001)
-            assert not await gone()
+            assert not await _is_gone(runtime, "a")
             await trio.sleep(0.002)
-            assert await gone()
+            assert await _is_gone(runtime, "a")
         else:
-            await wait_for_condition(gone, message="the end of a state's TTL")
+            await wait_for_condition(
+                partial(_is_gone, runtime, "a"), message="the end of a state's TTL"
+            )
             assert trio.current_time() - started >= ttl - CLOCK_GRAIN
         assert await runtime.state.get("a") is None
         assert await runtime.state.version("a") == 0
@@ -57,10 +56,6 @@ async def test_state_expires_with_its_ttl_and_not_before(kit: Kit) -> None:
 @rule("STA-022")
 async def test_committed_state_expires_when_nobody_touches_it(kit: Kit) -> None:
     ttl = 0.2 if kit.virtual_time else 0.04
-
-    async def gone() -> bool:
-        return not await runtime.state.exists("a")
-
     async with kit.runtime(increment, config=RuntimeConfig(state_ttl=ttl)) as runtime:
         await runtime.execute(increment, TestState(), "a")
         if kit.virtual_time:
@@ -69,18 +64,24 @@ async def test_committed_state_expires_when_nobody_touches_it(kit: Kit) -> None:
         await runtime.execute(increment, TestState(), "a")
         if kit.virtual_time:
             await trio.sleep(0.9 * ttl)
-            assert not await gone()
-        await wait_for_condition(gone, message="the end of a state's TTL")
+            assert not await _is_gone(runtime, "a")
+        await wait_for_condition(
+            partial(_is_gone, runtime, "a"), message="the end of a state's TTL"
+        )
         assert trio.current_time() - started >= ttl - CLOCK_GRAIN
         for before in (None, 600.0):  # whatever the state before it was given
             await runtime.state.set("a", TestState(), before)
             await runtime.execute(increment, TestState(), "a")
-            await wait_for_condition(gone, message="the end of the TTL of what was committed")
+            await wait_for_condition(
+                partial(_is_gone, runtime, "a"), message="the end of the TTL of what was committed"
+            )
     async with kit.runtime(increment) as runtime:
         await runtime.state.set("a", TestState(), ttl)
         await runtime.execute(increment, TestState(count=1), "a")
         await trio.sleep(1.5 * ttl)  # nothing tells that a state stays
-        assert not await gone(), "the time of an earlier state ended what was committed"
+        assert not await _is_gone(runtime, "a"), (
+            "the time of an earlier state ended what was committed"
+        )
         assert (await committed(runtime, "a")).state.count == 2
 
 
@@ -99,7 +100,9 @@ async def test_update_keeps_the_time_to_live(kit: Kit) -> None:
             ttl *= 4  # for where all this took longer than the state lives
         assert found.state.count == 2
         await wait_for_condition(
-            lambda: _is_gone(runtime), kit.timeout + ttl, message="the updated state to expire"
+            partial(_is_gone, runtime, "s"),
+            kit.timeout + ttl,
+            message="the updated state to expire",
         )
         await runtime.state.set("s", TestState(count=1))
         kept = await committed(runtime, "s")
@@ -108,7 +111,7 @@ async def test_update_keeps_the_time_to_live(kit: Kit) -> None:
         for later in (None, 600.0):  # a state that is set anew lives as long as it is told now
             await runtime.state.set("t", TestState(), ttl=ttl)
             await runtime.state.set("t", TestState(), later)
-            await trio.sleep(1.5 * ttl)
+            await trio.sleep(1.5 * ttl)  # nothing tells that a state stays
             assert await runtime.state.exists("t"), "the time of an earlier state ended a later one"
         for wrong in (0, -1, float("nan")):
             with pytest.raises(ConfigurationError):
@@ -118,8 +121,8 @@ async def test_update_keeps_the_time_to_live(kit: Kit) -> None:
         assert (await committed(runtime, "t")).state.count == 0
 
 
-async def _is_gone(runtime: Runtime) -> bool:
-    return not await runtime.state.exists("s")
+async def _is_gone(runtime: Runtime, session_id: str) -> bool:
+    return not await runtime.state.exists(session_id)
 
 
 LONG = 600.0

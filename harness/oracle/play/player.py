@@ -67,7 +67,7 @@ class _Player:
                 seen = await self._act(op)
             except AM2ZError as error:
                 seen = {"error": type(error).__name__}
-            except Exception as error:
+            except Exception as error:  # seen as what no program may show
                 seen = {"raised": f"{type(error).__name__}: {error}"[:200]}
         if scope.cancelled_caught:
             seen = {"never": f"returned within {limit:g} s"}
