@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -35,6 +35,8 @@ from harness.trace import EventTrace
 
 __all__ = ["Kit"]
 
+T = TypeVar("T")
+
 
 @dataclass
 class Kit:
@@ -43,7 +45,8 @@ class Kit:
     - ``runtime(*processors)``: a fresh runtime, entered, with the processors registered
     - ``supports(capability)``, ``name``, ``env``, ``rng`` (seeded for this rule)
     - ``timeout``: seconds to wait for one thing; ``limit``: seconds for a whole rule
-    - ``effort``: the share of generated programs to try, for whoever runs the suite many times
+    - ``share(number)``, ``some(cases)``: less of what a rule does many times, for whoever runs
+      the suite many times: ``effort`` is the part that is left, 1 for every user
     """
 
     subject: RuntimeUnderTest
@@ -93,6 +96,15 @@ class Kit:
     def virtual_time(self) -> bool:
         """Whether waits take no time here and times are exact; see ``Rule.clock``."""
         return self._clock is not None
+
+    def share(self, number: int) -> int:
+        """So many of ``number`` as ``effort`` leaves, and at least one."""
+        return max(1, round(number * self.effort))
+
+    def some(self, cases: Sequence[T]) -> list[T]:
+        """So many of ``cases`` as ``effort`` leaves, drawn for this rule, in their order."""
+        drawn = self.rng.sample(range(len(cases)), self.share(len(cases)))
+        return [cases[number] for number in sorted(drawn)]
 
     def supports(self, capability: Capability) -> bool:
         """Whether the runtime under test declares to be able to do that."""

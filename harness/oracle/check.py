@@ -40,7 +40,7 @@ async def agree_with_the_model(kit: Kit, verbs: Sequence[str], examples: int) ->
         judge,
         themes=[verbs],
         seed=kit.rng.getrandbits(32),
-        examples=max(1, round(examples * kit.effort)),
+        examples=kit.share(examples),
         patience=scaled(6.0),
         budget=scaled(BUDGET),
     )

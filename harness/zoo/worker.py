@@ -33,7 +33,7 @@ MUTANT_SCALE = 0.2
 """Time limits of rules on a mutant; those of the correct runtimes are what they are for users."""
 
 OTHERS_EFFORT = 0.1
-"""How many of their programs the rules run for which a mutant was not made."""
+"""The part of their programs and cases that the rules try which do not name the mutant."""
 
 CPU_SECONDS, WALL_SECONDS = 6.0, 30
 """A rule that takes longer hangs in a way that trio cannot end: it spins, or blocks the thread."""
@@ -181,7 +181,7 @@ def _ask(order: Order, check: RuleCheck) -> Outcome:
         f"zoo-{check.rule.id.lower()}",
         seed=order.seed,
         base=order.base,
-        effort=1.0 if order.first in ("", check.rule.id) else OTHERS_EFFORT,
+        effort=1.0 if order.name in ("", *check.rule.mutants) else OTHERS_EFFORT,
         replay=lambda _: f"am2z zoo {order.name} --seed {order.seed}",
     )
     return kit.check(check)

@@ -63,7 +63,7 @@ async def _look_at_timeouts(kit: Kit) -> None:
     gate = Gate("step", timeout=4 * kit.timeout)
     kinds = made(gate.processor, timeout=0.02)
     async with kit.runtime(gate.processor, *kinds.values()) as runtime:
-        for name in kinds:
+        for name in kit.some(list(kinds)):
             with within(kit, f"the timeout of {name}"):
                 result = await runtime.execute(name, TestState(count=1))
             assert isinstance(result.error, ExecutionTimeoutError), f"{name}: {result.error!r}"
@@ -86,7 +86,7 @@ async def _look_at_retries(kit: Kit) -> None:
         step = make("step", fail, retry=times(part))
         kinds = made(step, retry=times(whole))
         async with kit.runtime(step, *kinds.values()) as runtime:
-            for name in kinds:
+            for name in kit.some(list(kinds)):
                 runs.clear()
                 result = await runtime.execute(name, TestState(items=["given"]))
                 expected = [(n + 1, "['given']") for _ in range(whole) for n in range(part)]
@@ -102,7 +102,7 @@ async def _look_at_back_offs(kit: Kit) -> None:
     down = flaky("down", [NetworkError("down")], retry=policy, timeout=4000.0)
     kinds = made(down, timeout=0.05)
     async with kit.runtime(down, *kinds.values()) as runtime:
-        for name in kinds:
+        for name in kit.some(list(kinds)):
             with within(kit, f"the timeout of {name} whose step is in its back-off"):
                 result = await runtime.execute(name, TestState(count=1))
             assert isinstance(result.error, ExecutionTimeoutError), f"{name}: {result.error!r}"
@@ -115,7 +115,7 @@ async def _look_at_back_offs(kit: Kit) -> None:
     failing = make("failing", fail, retry=policy, timeout=4000.0)
     kinds = made(failing, timeout=4000.0)
     async with kit.runtime(failing, *kinds.values()) as runtime:
-        for name in kinds:
+        for name in kit.some(list(kinds)):
             failed.clear()
             handle = await runtime.submit(name, TestState())
             await wait_for_condition(lambda: failed == [1], kit.timeout, message="an attempt")
@@ -135,7 +135,7 @@ async def _look_at_limits(kit: Kit) -> None:
     step = make("step", visit)
     kinds = made(step, queue=QueueOptions(concurrency=2))
     async with kit.runtime(step, *kinds.values(), config=RuntimeConfig(concurrency=20)) as runtime:
-        for name in kinds:
+        for name in kit.some(list(kinds)):
             if name.endswith("in place"):
                 inside = Headcount(2, kit.timeout)
                 results = await runtime.execute_many(name, [TestState()] * 6)

@@ -70,7 +70,9 @@ async def _look_at_many(kit: Kit) -> None:
     """However many are due at one moment, each of them runs."""
     async with kit.runtime(increment) as runtime:
         moment = time.time() + 0.02
-        handles = [await runtime.submit(increment, TestState(), at=moment) for _ in range(250)]
+        handles = [
+            await runtime.submit(increment, TestState(), at=moment) for _ in range(kit.share(250))
+        ]
         with within(kit, "the end of all that was due at one moment"):
             results = [await handle.result() for handle in handles]
     assert all(result.success for result in results)

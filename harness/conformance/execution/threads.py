@@ -88,7 +88,7 @@ async def test_a_plain_function_may_block_its_thread(kit: Kit) -> None:
 
 async def _look_at_many_threads(kit: Kit) -> None:
     """As many threads run at once as the runtime has slots, though each blocks and calls."""
-    size = 41  # which is more than trio's own limit for threads
+    size = kit.share(41)  # which is more than trio's own limit for threads
     meeting = threading.Barrier(size)
 
     @processor

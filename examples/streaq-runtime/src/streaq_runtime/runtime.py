@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,6 @@ from streaq import Worker
 
 from am2z import (
     Capability,
-    ExecutionCancelledError,
     ExecutionHandle,
     LocalRuntime,
     NetworkError,
@@ -42,9 +41,12 @@ TASK = "am2z"
 SETTLING = 2.0
 """How long a stop waits for streaq to store what has ended, in seconds."""
 
-AT_ONCE = 100
-"""How many executions streaq hands over, what is delayed among them: for more of them submit()
+AT_ONCE = 500
+"""How many executions streaq has at once, what is delayed among them: for more of them submit()
 waits. How many of those that were handed over run is the runtime's own affair."""
+
+CONNECTIONS = AT_ONCE + 64
+"""Whoever waits for a result of streaq's holds a connection; its own work needs some beside."""
 
 
 class StreaqRuntime(ForwardingRuntime):
@@ -74,6 +76,7 @@ class StreaqRuntime(ForwardingRuntime):
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
         self._followers: trio.Nursery
+        self._room = trio.CapacityLimiter(AT_ONCE)
         self._ending, self._over = trio.Event(), trio.Event()
         self._over.set()
         self._worker: Worker[None] | None = None
@@ -124,6 +127,7 @@ class StreaqRuntime(ForwardingRuntime):
         worker: Worker[None] = Worker(
             redis_url=self._url,
             queue_name=self._namespace,
+            redis_kwargs={"max_connections": CONNECTIONS},
             concurrency=AT_ONCE,
             serializer=dump,
             deserializer=load,
@@ -200,21 +204,20 @@ class StreaqRuntime(ForwardingRuntime):
         )
         if (known := self._handles.get(request.execution_id)) is not None:
             check_same_work(known.request, request)
-            return known
-        handle = self._handles[request.execution_id] = Handle(self, request)
-        self._followers.start_soon(self._follow, handle)
+            handle = known
+        else:  # also for an id of before: the runtime behind this one knows how that ended
+            handle = self._handles[request.execution_id] = Handle(request)
+            self._followers.start_soon(self._follow, handle)
         await handle.accepted.wait()
         return handle
 
     async def _follow(self, handle: Handle) -> None:
         """Put an execution into the queue, and wait for its result."""
         request = handle.request
-        task = self._task.enqueue(pack_request(request))
-        task.id = request.execution_id
-        handle.task = task
         try:
-            await task
-            found = await task.result()
+            async with self._room:
+                task = await self._task.enqueue(pack_request(request))
+                found = await task.result()
             if found.success:
                 handle.resolve(unpack_result(found.result))
             elif not self.is_started:
@@ -227,8 +230,7 @@ class StreaqRuntime(ForwardingRuntime):
         finally:
             handle.resolve(refusal(request, runtime_stopped(request.name)))
             handle.accepted.set()
-            if not request.is_chosen:
-                self._handles.pop(request.execution_id, None)
+            del self._handles[request.execution_id]
 
     async def _run(self, packed: dict[str, Any]) -> dict[str, Any]:
         """Streaq's task: one execution, in the runtime of this process."""
@@ -243,21 +245,16 @@ class StreaqRuntime(ForwardingRuntime):
         if (handle := self._handles.get(execution_id)) is not None:
             handle.inner = inner
             handle.accepted.set()  # from now on statistics and priorities know of it
-            if handle.is_cancelled:
-                await inner.cancel()
         return pack_result(await inner.result())
 
 
 class Handle:
     """See ``am2z.ExecutionHandle``."""
 
-    def __init__(self, runtime: StreaqRuntime, request: Request[Any]) -> None:
+    def __init__(self, request: Request[Any]) -> None:
         self.request = request
         self.accepted = trio.Event()
         self.inner: ExecutionHandle[Any] | None = None
-        self.task: Any = None
-        self.is_cancelled = False
-        self._runtime = runtime
         self._result: ProcessorResult[Any] | None = None
         self._done = trio.Event()
 
@@ -281,13 +278,6 @@ class Handle:
         return await self.inner.progress() if self.inner is not None else 0.0
 
     async def cancel(self) -> None:
-        if not self._done.is_set():
-            self.is_cancelled = True
-            if self.inner is not None:
-                await self.inner.cancel()
-            else:
-                error = ExecutionCancelledError(f"execution {self.execution_id} was cancelled")
-                self.resolve(refusal(self.request, error))
-                with suppress(RedisError, ClosedResourceError):  # best effort: it is answered
-                    await self.task.abort(timeout=0)
+        if self.inner is not None:  # it was accepted: what never was has ended without it
+            await self.inner.cancel()
         await self._done.wait()
