@@ -7,6 +7,7 @@ mutant sees what another one left, and one that spins, blocks or dies takes nobo
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import random
@@ -80,6 +81,8 @@ def main(modules: Sequence[str]) -> None:
     os.dup2(silence, 1)  # whatever a mutant prints is not for whoever reads the findings
     mutants, rules = load_mutants(modules or None), published_rules()
     os.dup2(silence, 2)
+    gc.collect()
+    gc.freeze()  # what is the same in every child is not gone through in each of them
     for line in sys.stdin.buffer:
         order = msgspec.json.decode(line, type=Order)
         if order.base == "queue":

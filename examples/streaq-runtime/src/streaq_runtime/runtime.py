@@ -14,6 +14,7 @@ from coredis.exceptions import RedisError
 from streaq import Worker
 
 from am2z import (
+    AM2ZError,
     Capability,
     ExecutionHandle,
     LocalRuntime,
@@ -209,6 +210,8 @@ class StreaqRuntime(ForwardingRuntime):
             handle = self._handles[request.execution_id] = Handle(request)
             self._followers.start_soon(self._follow, handle)
         await handle.accepted.wait()
+        if handle.refused is not None:
+            raise handle.refused
         return handle
 
     async def _follow(self, handle: Handle) -> None:
@@ -235,14 +238,20 @@ class StreaqRuntime(ForwardingRuntime):
     async def _run(self, packed: dict[str, Any]) -> dict[str, Any]:
         """Streaq's task: one execution, in the runtime of this process."""
         execution_id = packed["execution_id"]
-        inner = await self.inner.submit(
-            packed["name"],
-            unpack_state(packed["state"]),
-            packed["session_id"],
-            execution_id=execution_id,
-            at=packed["begin_at"],
-        )
-        if (handle := self._handles.get(execution_id)) is not None:
+        handle = self._handles.get(execution_id)
+        try:
+            inner = await self.inner.submit(
+                packed["name"],
+                unpack_state(packed["state"]),
+                packed["session_id"],
+                execution_id=execution_id,
+                at=packed["begin_at"],
+            )
+        except AM2ZError as error:
+            if handle is not None:
+                handle.refused = error
+            raise
+        if handle is not None:
             handle.inner = inner
             handle.accepted.set()  # from now on statistics and priorities know of it
         return pack_result(await inner.result())
@@ -255,6 +264,7 @@ class Handle:
         self.request = request
         self.accepted = trio.Event()
         self.inner: ExecutionHandle[Any] | None = None
+        self.refused: AM2ZError | None = None
         self._result: ProcessorResult[Any] | None = None
         self._done = trio.Event()
 
