@@ -25,7 +25,18 @@ from harness.verdict import ALTERED, Verdict
 
 __all__ = ["altered", "sealed", "signature"]
 
-_JUDGES = ("catalogue", "kit", "outcome", "report", "rows", "rules", "session", "story", "verdict")
+_JUDGES = (
+    "catalogue",
+    "kit",
+    "outcome",
+    "report",
+    "rows",
+    "rules",
+    "session",
+    "story",
+    "trial",
+    "verdict",
+)
 """The modules by which a verdict comes to be."""
 
 

@@ -1,17 +1,12 @@
-"""What a rule works with, and how one rule is run: one ``trio.run``, limits, leak checks."""
+"""What a rule works with: runtimes of the kind under test, and facts about them."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-
-import pytest
-import trio
-from trio.testing import MockClock
 
 from am2z import (
     Capability,
@@ -19,19 +14,17 @@ from am2z import (
     ResourceLimits,
     Runtime,
     RuntimeConfig,
-    UnsupportedCapability,
 )
 from harness.audit import Audit
-from harness.leaks import ProcessSnapshot, running_tasks, where_tasks_are
-from harness.lesson import describe, is_crash, leaves, one_line, tell
-from harness.outcome import Outcome, Status, Story, Undecided
-from harness.rules import Body, RuleCheck
+from harness.catalogue import Rule
+from harness.outcome import Outcome
+from harness.rules import RuleCheck
 from harness.scale import scaled
 from harness.settings import Settings
-from harness.story import evidence, finished, printable
 from harness.subject import Environment, Role, RuntimeUnderTest
 from harness.surroundings import Surroundings
 from harness.trace import EventTrace
+from harness.trial import Trial, tell_pytest
 
 __all__ = ["Kit"]
 
@@ -45,6 +38,7 @@ class Kit:
     - ``runtime(*processors)``: a fresh runtime, entered, with the processors registered
     - ``supports(capability)``, ``name``, ``env``, ``rng`` (seeded for this rule)
     - ``timeout``: seconds to wait for one thing; ``limit``: seconds for a whole rule
+    - ``virtual_time``: whether waits take no time here and times are exact; see ``Rule.clock``
     - ``share(number)``, ``some(cases)``: less of what a rule does many times, for whoever runs
       the suite many times: ``effort`` is the part that is left, 1 for every user
     """
@@ -57,10 +51,8 @@ class Kit:
     outcome: Outcome | None = None
     rng: random.Random = field(default_factory=random.Random)
     effort: float = 1.0
-    _trace: EventTrace = field(default_factory=EventTrace)
-    _stuck: list[str] = field(default_factory=list)
-    _clock: MockClock | None = None
-    _story: Story = field(default_factory=Story)
+    virtual_time: bool = False
+    trace: EventTrace = field(default_factory=EventTrace)
     _parts: int = 0
     _audit: Audit | None = None
 
@@ -92,11 +84,6 @@ class Kit:
         """The surroundings of this rule's runtimes."""
         return self.place.environment(Settings(None, None), "both")
 
-    @property
-    def virtual_time(self) -> bool:
-        """Whether waits take no time here and times are exact; see ``Rule.clock``."""
-        return self._clock is not None
-
     def share(self, number: int) -> int:
         """So many of ``number`` as ``effort`` leaves, and at least one."""
         return max(1, round(number * self.effort))
@@ -127,7 +114,7 @@ class Kit:
         async with self.subject.make(self.place.environment(settings, role)) as runtime:
             settings.check_taken()
             self._check_capabilities(runtime)
-            self._trace.watch(runtime)
+            self.trace.watch(runtime)
             audit, ledger = self._audit, None
             shown = runtime
             if audit is not None:
@@ -139,172 +126,21 @@ class Kit:
             if audit is not None and ledger is not None:
                 await audit.settle(ledger)
 
-    def run(self, check: RuleCheck) -> None:
-        """Run a rule and turn its outcome into pytest's."""
-        __tracebackhide__ = True
-        outcome = self.outcome = self.check(check)
-        match outcome.status:
-            case Status.SKIP | Status.NOT_RUN:
-                pytest.skip(outcome.reason)
-            case Status.KNOWN:
-                pytest.xfail(outcome.reason)
-            case Status.FAIL | Status.FIXED | Status.UNDECIDED:
-                pytest.fail(outcome.lesson, pytrace=False)
+    def prepare(self, rule: Rule) -> None:
+        """Make ready for one rule: its random numbers, its clock, the audit of its runtimes."""
+        self.rng.seed(f"{self.seed}:{rule.id}")
+        self.virtual_time = rule.clock == "virtual" and self.supports(Capability.VIRTUAL_TIME)
+        self._audit = self._new_audit()
 
     def check(self, check: RuleCheck) -> Outcome:
         """Run a rule and say how it ended. Raises nothing but ``KeyboardInterrupt``."""
-        started = time.perf_counter()
-        rule_id = check.rule.id
-        self.rng.seed(f"{self.seed}:{rule_id}")
-        virtual = check.rule.clock == "virtual" and self.supports(Capability.VIRTUAL_TIME)
-        self._clock = MockClock(autojump_threshold=0) if virtual else None
-        status, reason, seen = self._decide(check)
-        lesson = self._lesson(check, reason, seen) if seen else ""
-        if status is not Status.FAIL and not check.is_published:
-            status = Status.OVERRIDDEN
-            reason = "what ran is not the kit's check of this rule"
-        return Outcome(
-            rule=rule_id,
-            runtime=self.name,
-            status=status,
-            reason=printable(reason),
-            lesson=lesson,
-            seconds=time.perf_counter() - started,
-            story=self._story if lesson else None,
-        )
+        return Trial(self, check).outcome()
 
-    def _lesson(self, check: RuleCheck, reason: str, seen: list[str]) -> str:
-        """The story of what was seen, as a whole; its parts are kept for the reports."""
-        story = self._story = finished(
-            self._story, seen=seen, trace=self._trace, replay=self.replay(check.rule.id)
-        )
-        return tell(
-            check.rule,
-            self.name,
-            reason=printable(reason),
-            seen=story.seen,
-            program=story.program,
-            events=self._trace.lines(),
-            replay=story.replay,
-            seed=self.seed,
-        )
-
-    def _decide(self, check: RuleCheck) -> tuple[Status, str, list[str]]:
-        """Status, reason in a line, and what was seen where that needs telling."""
-        rule, subject = check.rule, self.subject
-        if open_ones := sorted(rule.capabilities - subject.abilities - subject.lacks.keys()):
-            names = ", ".join(open_ones)
-            return (
-                Status.NOT_RUN,
-                f"the runtime declares neither to support nor to lack {names}",
-                [],
-            )
-        if lacked := sorted(rule.capabilities & subject.lacks.keys()):
-            return self._probe(check, lacked[0])
-        status, reason, seen = self._execute(check.body)
-        known = subject.known_failures.get(rule.id)
-        if known is None or status is Status.UNDECIDED:
-            return status, reason, seen
-        if rule.safety:
-            refused = "a safety rule cannot be declared a known failure"
-            return Status.FAIL, refused, [f"{refused}: {known}", *seen]
-        if status is Status.FAIL:
-            return Status.KNOWN, known, seen
-        fixed = f"holds, although declared a known failure ({known}): remove the declaration"
-        return Status.FIXED, fixed, [fixed]
-
-    def _probe(self, check: RuleCheck, lacked: Capability) -> tuple[Status, str, list[str]]:
-        """A declared lack must show itself where it can."""
-        reason = f"lacks {lacked}: {self.subject.lacks[lacked]}"
-        if check.probe is None:
-            return Status.SKIP, reason, []
-        probe = check.probe
-
-        async def expect_refusal(kit: Kit) -> None:
-            try:
-                await probe(kit)
-            except BaseException as error:
-                if all(isinstance(leaf, UnsupportedCapability) for leaf in leaves(error)):
-                    return
-                raise
-            raise AssertionError(
-                f"the runtime declares to lack {lacked} ({self.subject.lacks[lacked]}), but did "
-                "not raise UnsupportedCapability when asked for it"
-            )
-
-        status, why, seen = self._execute(expect_refusal, probe)
-        return (Status.SKIP, reason, []) if status is Status.PASS else (status, why, seen)
-
-    def _execute(self, body: Body, shown: Body | None = None) -> tuple[Status, str, list[str]]:
-        code = getattr(shown or body, "__code__", None)
-        snapshot = self.place.snapshot = ProcessSnapshot()
-        try:
-            tasks = self._run(body)
-        except BaseException as error:
-            return self._explain(error, code)
-        if wrong := self.findings:
-            self.place.keys_left()
-            seen = ["the rule itself holds, but what it asked for shows that another one does not:"]
-            return Status.FAIL, wrong[0][:200], [*seen, *wrong]
-        if left := [*tasks, *snapshot.leaks(self.grace), *self.place.keys_left()]:
-            seen = ["the runtime was closed, but something of it is left:", *left]
-            return Status.FAIL, f"left behind: {left[0]}", seen
-        return Status.PASS, "", []
-
-    def _run(self, body: Body) -> list[str]:
-        """One run of trio; answers the tasks that were left."""
-        return trio.run(self._main, body, clock=self._clock)
-
-    async def _main(self, body: Body) -> list[str]:
-        before = running_tasks()
-        self._audit = self._new_audit()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_over, nursery.cancel_scope)
-            await body(self)
-            nursery.cancel_scope.cancel()
-        if self._stuck:
-            error = AssertionError(f"the rule was not done within {self.limit:g} s")
-            error.add_note("\n".join(["what the tasks did then:", *self._stuck]))
-            raise error
-        with trio.move_on_after(self.grace):
-            while running_tasks() - before:  # noqa: ASYNC110 - a task tells nobody that it ends
-                await trio.sleep(0.001)
-        return [f"task {task.name!r} still runs" for task in running_tasks() - before]
-
-    def _new_audit(self) -> Audit:
-        """Whoever declares to break a law is not told so by every rule."""
-        lacks_virtual_time = Capability.VIRTUAL_TIME not in self.subject.abilities
-        return Audit(self.timeout / 2, self.subject.known_failures, has_server=lacks_virtual_time)
-
-    async def _watch_over(self, scope: trio.CancelScope) -> None:
-        """End a rule that hangs, and note where."""
-        await trio.sleep(self.limit)
-        self._stuck = where_tasks_are()
-        scope.cancel()
-
-    def _explain(self, error: BaseException, code: Any) -> tuple[Status, str, list[str]]:
-        found = list(leaves(error))
-        for leaf in found:
-            if isinstance(leaf, KeyboardInterrupt | SystemExit | pytest.exit.Exception):
-                raise leaf
-        undecided = [e for e in found if isinstance(e, Undecided | pytest.skip.Exception)]
-        crashed = [e for e in found if is_crash(e)]
-        # An assertion says most; the rest are often its consequences.
-        first = next((e for e in found if isinstance(e, AssertionError)), found[0])
-        first = next(iter(undecided or crashed), first)
-        self._story = evidence(first)
-        seen = [describe(first, code)]
-        seen += [f"and also: {one_line(e)}" for e in found if e is not first]
-        seen += [f"and also: {line}" for line in self.findings]
-        self.place.keys_left()
-        if undecided or crashed:
-            said = (
-                f"could not decide: {first}"
-                if undecided
-                else f"the checker crashed: {one_line(first)}"
-            )
-            return Status.UNDECIDED, said, seen
-        return Status.FAIL, one_line(first), seen
+    def run(self, check: RuleCheck) -> None:
+        """Run a rule and turn its outcome into pytest's."""
+        __tracebackhide__ = True
+        self.outcome = self.check(check)
+        tell_pytest(self.outcome)
 
     @property
     def findings(self) -> list[str]:
@@ -318,9 +154,7 @@ class Kit:
         part = replace(
             self,
             namespace=namespace,
-            _trace=EventTrace(),
-            _story=Story(),
-            _stuck=[],
+            trace=EventTrace(),
             _audit=self._new_audit() if self._audit is not None else None,
         )
         part.place = self.place.apart(namespace)
@@ -328,7 +162,7 @@ class Kit:
 
     def tell_of(self, part: Kit) -> None:
         """The events of ``part`` are those that belong to the story of a failure."""
-        self._trace = part._trace
+        self.trace = part.trace
 
     def leave_work(self) -> None:
         """This rule leaves accepted work behind on purpose: a durable runtime keeps it."""
@@ -337,6 +171,11 @@ class Kit:
     def close(self) -> None:
         """Remove what the kit itself made for its runtimes."""
         self.place.close()
+
+    def _new_audit(self) -> Audit:
+        """Whoever declares to break a law is not told so by every rule."""
+        lacks_virtual_time = Capability.VIRTUAL_TIME not in self.subject.abilities
+        return Audit(self.timeout / 2, self.subject.known_failures, has_server=lacks_virtual_time)
 
     def _check_capabilities(self, runtime: Runtime) -> None:
         """What is declared about a runtime must be what it says itself."""

@@ -17,7 +17,7 @@ _HARNESS = Path(__file__).parent
 _SPEAKS_FOR_THE_RUNTIME = ("conformance", "collector.py", "waiting.py", "processors.py", "zoo")
 """The parts of the kit whose errors say something about the runtime under test."""
 
-_PLUMBING = ("/trio/", "/contextlib.py", "/harness/kit.py", "/outcome/")
+_PLUMBING = ("/trio/", "/contextlib.py", "/harness/kit.py", "/harness/trial.py", "/outcome/")
 _WIDTH = 96
 
 

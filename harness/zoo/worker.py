@@ -20,13 +20,14 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
+from harness.kit import Kit
 from harness.oracle import check as drawn
 from harness.outcome import Outcome
 from harness.rules import RuleCheck, published_rules
 from harness.scale import scaled, set_scale
 from harness.zoo import load_mutants
-from harness.zoo.kit import BASES, ZooKit
 from harness.zoo.mutant import Base, patch
+from harness.zoo.trial import BASES, ZooTrial
 
 __all__ = ["HUNG", "Finding", "Order"]
 
@@ -179,15 +180,14 @@ def _ask(order: Order, check: RuleCheck) -> Outcome:
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
     for chance in (random, scheduler._r):
         chance.seed(f"{order.seed}:{check.rule.id}")
-    kit = ZooKit(
+    kit = Kit(
         BASES[order.base],
         f"zoo-{check.rule.id.lower()}",
         seed=order.seed,
-        base=order.base,
         effort=1.0 if order.name in ("", *check.rule.mutants) else OTHERS_EFFORT,
         replay=lambda _: f"am2z zoo {order.name} --seed {order.seed}",
     )
-    return kit.check(check)
+    return ZooTrial(kit, check, order.base).outcome()
 
 
 def _finding(outcome: Outcome, check: RuleCheck) -> Finding:

@@ -8,6 +8,7 @@ import harness.integrity
 import harness.kit
 import harness.rules
 import harness.session
+import harness.trial
 import harness.verdict
 
 ALL_PASS = {"LIF-001": "pass", "EXE-001": "pass", "STA-001": "pass"}
@@ -278,6 +279,14 @@ PATCHES = {
     "verdict._judge_one": "import harness.verdict as v; v._judge_one = type(v._judge_one)",
     "session.judge": "import harness.session as s; s.judge = lambda *a: {}",
     "kit.Kit.check": "from harness.kit import Kit; old = Kit.check; Kit.check = lambda *a: old(*a)",
+    "kit.Trial": (
+        "import harness.kit as k\n"
+        "class Trial(k.Trial):\n    def outcome(self): return super().outcome()\n"
+        "k.Trial = Trial"
+    ),
+    "trial.Trial.outcome": (
+        "from harness.trial import Trial; old = Trial.outcome; Trial.outcome = lambda *a: old(*a)"
+    ),
     "rules.RuleCheck.is_published": (
         "import harness.rules as r; r.RuleCheck.is_published = property(lambda self: True)"
     ),
@@ -296,6 +305,8 @@ def test_a_kit_that_was_changed_by_a_conftest_gives_no_good_verdict(
         (harness.verdict, "_judge_one"),
         (harness.session, "judge"),
         (harness.kit.Kit, "check"),
+        (harness.kit, "Trial"),
+        (harness.trial.Trial, "outcome"),
         (harness.rules.RuleCheck, "is_published"),
     ):
         monkeypatch.setattr(module, name, vars(module)[name])  # to be put back afterwards

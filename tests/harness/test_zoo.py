@@ -19,9 +19,9 @@ from am2z.queue.library import library
 from harness.catalogue import load_catalogue
 from harness.outcome import Status
 from harness.zoo import load_mutants, runner
-from harness.zoo.kit import BASES
 from harness.zoo.matrix import Control, Fate, Matrix
 from harness.zoo.mutant import Mutant, all_mutants, mutant, patch, script
+from harness.zoo.trial import BASES
 from harness.zoo.worker import HUNG, Finding, Order
 from tests.harness.command import ENVIRONMENT
 from tests.harness.conftest import make_rule

@@ -15,10 +15,11 @@ from am2z.queue import leases, lockkeeper, locks
 from am2z.queue.client.fake import fake_client
 from am2z.queue.client.url import parse_url
 from harness import TestState
+from harness.kit import Kit
 from harness.outcome import Status
 from harness.rules import RuleCheck
-from harness.zoo.kit import BASES, ZooKit
 from harness.zoo.oneclock import one_clock
+from harness.zoo.trial import BASES, ZooTrial
 from tests.harness.conftest import make_rule
 
 numbers = itertools.count()
@@ -30,8 +31,8 @@ def ask(monkeypatch):
     monkeypatch.setattr(RuleCheck, "is_published", True)
 
     def ask(body, base="local", **fields):
-        kit = ZooKit(BASES[base], f"am2z-test-zoo-{next(numbers)}", base=base)
-        return kit.check(RuleCheck(make_rule(**fields), body))
+        kit = Kit(BASES[base], f"am2z-test-zoo-{next(numbers)}")
+        return ZooTrial(kit, RuleCheck(make_rule(**fields), body), base).outcome()
 
     return ask
 

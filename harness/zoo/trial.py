@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +19,13 @@ from am2z import QueueRuntime, Runtime
 from harness.builtin import LOCAL, QUEUE_FAKE
 from harness.kit import Kit
 from harness.leaks import running_tasks
-from harness.rules import Body
+from harness.rules import Body, RuleCheck
 from harness.subject import Environment
+from harness.trial import Trial
 from harness.zoo.mutant import Base
 from harness.zoo.oneclock import one_clock
 
-__all__ = ["BASES", "ZooKit"]
+__all__ = ["BASES", "ZooTrial"]
 
 _CUSHION = 0.002
 """For how long nothing may happen in this process before it counts as standing still, seconds."""
@@ -69,20 +70,22 @@ BASES = {"local": LOCAL, "queue": _ON_A_QUEUE}
 """What a mutant of each base is made of. ``DURABLE`` is asked too: no server has to be started."""
 
 
-@dataclass
-class ZooKit(Kit):
-    """``Kit`` whose rules in real time skip every wait in which nothing else can happen.
+class ZooTrial(Trial):
+    """``Trial`` of a rule that, in real time, skips every wait in which nothing else can happen.
 
     Time stands still while something runs; where every task waits for a time, that time comes at
     once. So it does not matter how fast the machine is. Only beside a thread, which knows nothing
     of this clock, it runs as always; those of a queue do know of it, and so does its server.
     """
 
-    base: Base = "local"
+    def __init__(self, kit: Kit, check: RuleCheck, base: Base = "local") -> None:
+        super().__init__(kit, check)
+        self._base = base
 
-    def _run(self, body: Body) -> list[str]:
-        if self._clock is not None:
-            return super()._run(body)
+    def run(self, body: Body) -> list[str]:
+        """See ``Trial``."""
+        if self.kit.virtual_time:
+            return super().run(body)
         clock = MockClock()
 
         async def hurried(kit: Kit) -> None:
@@ -94,8 +97,8 @@ class ZooKit(Kit):
             finally:
                 clock.rate = 1.0  # what was left behind gets its time to end
 
-        with one_clock(clock) if self.base == "queue" else nullcontext():
-            return trio.run(self._main, hurried, clock=clock)
+        with one_clock(clock) if self._base == "queue" else nullcontext():
+            return trio.run(self.main, hurried, clock=clock)
 
 
 async def _skip_waits(clock: MockClock) -> None:
