@@ -52,8 +52,10 @@ class Worker:
     ) -> None:
         self._slots = slots
         self._shards = shards
-        # Half of the slots: Redis is busy with one half of them while the other half runs.
-        self._most_at_once = min(ceil(node.config.concurrency / 2), MOST_AT_ONCE)
+        # Half of the slots: Redis is busy with one half of them while the other half runs. Where
+        # shards share them, an equal part: those whose server hangs leave the others theirs.
+        parts = max(2, shards)
+        self._most_at_once = min(ceil(node.config.concurrency / parts), MOST_AT_ONCE)
         self._node = node
         self._dispatch = dispatch
         self._emitter = emitter
@@ -139,8 +141,7 @@ class Worker:
 
     async def _take_turn(self, nursery: trio.Nursery) -> bool:
         """Report what has ended and claim what there is room for; whether there was either."""
-        # Each shard may take its part of what is free: the slots are shared by all of them.
-        room = min(ceil(self._slots.free / self._shards), self._most_at_once)
+        room = min(self._slots.free, self._most_at_once)
         if not self._may_find_work or self._claims_when_woken:
             room = 0
         ended = self._reports.next()

@@ -80,6 +80,7 @@ class Flights:
             for flight in self.live():
                 if flight.execution_id == event.execution_id and flight.op.call is not None:
                     flight.is_delayed = flight.op.call.name == "later"
+                    flight.gate.is_let_on = False  # it may have to wait for its slot again
             self.change()
 
     async def settle(self) -> None:
@@ -115,6 +116,7 @@ class Flights:
             ("", lambda: flight.must_end),
             ("held", lambda: flight.gate.is_held),
             ("delayed", lambda: flight.is_delayed),
+            ("", lambda: flight.gate.is_let_on),
             ("waiting", lambda: flight.is_single and self._others_hold(flight)),
         )
         return next((name for name, applies in phases if applies()), "")

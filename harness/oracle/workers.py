@@ -58,17 +58,19 @@ class Gate:
 
     def __init__(self, arrived: Callable[[], None]) -> None:
         self.is_held = False
+        self.is_let_on = False
+        """Whether it has its slot and is on its way to the next hold, or to its end."""
         self._arrived = arrived
         self._open = trio.Event()
 
     def release(self) -> None:
         """Let it go on to its next hold or its end."""
-        self.is_held = False
+        self.is_held, self.is_let_on = False, True
         self._open.set()
 
     async def wait(self) -> None:
         """Hold here."""
-        self.is_held = True
+        self.is_held, self.is_let_on = True, False
         self._open = trio.Event()
         self._arrived()
         try:
