@@ -82,6 +82,10 @@ class Program:
         told = self._next(within)
         return Mark(told["mark"], told["at"], told["cpu"])
 
+    def marks(self) -> list[Mark]:
+        """Those that it passed since they were last asked for, without a wait."""
+        return [self.mark() for _ in range(self._lines.qsize())]
+
     def cpu(self) -> float:
         """Seconds of the processor that it and its children have used."""
         return sum(map(_cpu, [self._stats, *self._stats.children(recursive=True)]))

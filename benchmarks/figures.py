@@ -7,7 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.measures import GOALS, Goal, measure
-from benchmarks.subjects import OURS
+from benchmarks.subjects import NODE, OURS
 
 __all__ = [
     "SLOWER",
@@ -22,7 +22,6 @@ __all__ = [
 
 SLOWER = 1.2
 """By how much a ratio must fall to be told of."""
-NODE = "bullmq-node"
 
 
 class Summary(NamedTuple):

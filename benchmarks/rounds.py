@@ -9,13 +9,18 @@ from typing import Any, NamedTuple
 
 from benchmarks.driver import Mark, Program, ProgramError, started
 from benchmarks.server import Server
-from benchmarks.subjects import Subject
+from benchmarks.subjects import NODE, OURS, Subject
 
 __all__ = ["FULL", "QUICK", "Plan", "measured", "rounds"]
 
 SIZE = 100
 """Bytes of a job's payload."""
 CALLERS = 100
+FOR_TWO, STEP = 60_000, 1_000
+"""Jobs for two workers: many enough that both have begun long before they are done. They tell of
+each thousand."""
+DRAIN = 600.0
+"""Seconds after which a drain has failed."""
 
 
 class Plan(NamedTuple):
@@ -63,6 +68,30 @@ def _between(server: Server, worker: Program, count: int) -> _Drained:
     return _Drained(count / (last.at - first.at), (last.cpu - first.cpu) * micros, redis * micros)
 
 
+def _drained_by_two(subject: Subject, server: Server, options: dict[str, Any] | None) -> float:
+    """Jobs for each second that two workers drain, while both of them work."""
+    server.flush()
+    with started(subject.words("client", server.url, options)) as client:
+        client.ask("enqueue_bulk", n=FOR_TWO, size=SIZE)
+    words = subject.words(
+        "worker", server.url, {**(options or {}), "marks": [*range(STEP, FOR_TWO, STEP)]}
+    )
+    with started(words) as one, started(words) as other:
+        passed: tuple[list[Mark], list[Mark]] = ([], [])
+        give_up = time.monotonic() + DRAIN
+        while sum(map(len, passed)) < 0.9 * FOR_TWO / STEP:
+            if time.monotonic() > give_up:
+                raise ProgramError(f"{FOR_TWO} jobs were not drained within {DRAIN:g} s")
+            for worker, marks in zip((one, other), passed, strict=True):
+                marks.extend(worker.marks())
+            time.sleep(0.01)
+    if not all(passed):
+        raise ProgramError("one of two workers got no work")
+    both = max(marks[0].at for marks in passed)
+    times = sorted(mark.at for marks in passed for mark in marks if mark.at >= both)
+    return (len(times) - 1) * STEP / (times[-1] - times[0])
+
+
 def _percentile(taken: Sequence[float], share: float) -> float:
     """In milliseconds."""
     return sorted(taken)[int(len(taken) * share)] * 1000
@@ -101,6 +130,8 @@ def measured(
             time.sleep(plan.idle)
             found["idle"] = (worker.cpu() - used) / plan.idle * 100
             settings = worker.settings
+    if subject.name in (OURS, NODE):  # with others it is no question who is ahead
+        found["drain_two"] = _drained_by_two(subject, server, options)
     if subject.is_ours:
         found |= _own(subject, server, plan, options)
     return found, settings

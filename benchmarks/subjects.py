@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OURS", "PEERS", "SUBJECTS", "Subject", "chosen"]
+__all__ = ["NODE", "OURS", "PEERS", "SUBJECTS", "Subject", "chosen"]
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / ".bench"
@@ -49,7 +49,7 @@ class Subject:
         return [*start, role, url, json.dumps(options or {})]
 
 
-OURS = "am2z"
+OURS, NODE = "am2z", "bullmq-node"
 SUBJECTS = (
     Subject(OURS, "**AM2Z**", "benchmarks.peers.am2z_queue"),
     Subject("bullmq", "BullMQ (Python)", "benchmarks.peers.bullmq"),
@@ -60,7 +60,7 @@ SUBJECTS = (
     Subject("dramatiq", "dramatiq", "benchmarks.peers.dramatiq", can_nest=False),
     Subject("celery", "Celery", "benchmarks.peers.celery", pace=0.5, can_nest=False),
     Subject("rq", "RQ", "benchmarks.peers.rq", pace=0.15, can_nest=False),
-    Subject("bullmq-node", "BullMQ on Node", script="bullmq_node.mjs"),
+    Subject(NODE, "BullMQ on Node", script="bullmq_node.mjs"),
 )
 PEERS = SUBJECTS[1:]
 

@@ -52,7 +52,7 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _peers(run: Run) -> Iterator[str]:
     names = [subject.name for subject in SUBJECTS if subject.name in run]
-    chunks = (MEASURES[:5], MEASURES[5:10], MEASURES[10:])
+    chunks = (MEASURES[:6], MEASURES[6:11], MEASURES[11:])
     for chunk in chunks:
         head = ["", *(f"{found.label}, {found.unit}" for found in chunk)]
         rows = [

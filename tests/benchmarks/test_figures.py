@@ -81,16 +81,16 @@ def test_a_ratio_without_a_past_is_not_slower():
 
 def test_goals_are_judged_by_ratio_or_by_bound():
     found = run(
-        am2z={"drain": 26, "full_redis": 41, "memory": 350},
+        am2z={"drain": 26, "drain_two": 40, "full_redis": 41, "memory": 350},
         saq={"drain": 5},
-        node={"drain": 30},
+        node={"drain": 30, "drain_two": 50},
     )
     told = {
         (goal.measure, goal.versus): (reached, is_met) for goal, reached, is_met in judged(found)
     }
     assert told == {
         ("drain", "python"): (5.2, True),
-        ("drain", "node"): (26 / 30, False),
+        ("drain_two", "node"): (0.8, False),
         ("full_redis", "bound"): (41, False),
         ("memory", "bound"): (350, True),
     }
