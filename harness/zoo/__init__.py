@@ -68,6 +68,7 @@ MODULES = tuple(
         "families_of_situations",
         "drawn",
         "unseen_seventh",
+        "unseen_eighth",
     )
 )
 """The modules of mutants, in the order of every report."""
