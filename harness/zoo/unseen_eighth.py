@@ -12,7 +12,7 @@ from harness.zoo.mutant import mutant, patch, script
 # The rules are placeholders: whoever wrote these did not know them.
 
 
-@mutant("unchanged-not-committed", rule="EXE-001", base="queue")
+@mutant("unchanged-not-committed", rule="STA-014", base="queue")
 @contextmanager
 def unchanged_not_committed() -> Iterator[None]:
     """A success whose fields are those of its input commits nothing: there is nothing new in it.
@@ -36,7 +36,7 @@ def unchanged_not_committed() -> Iterator[None]:
         yield
 
 
-@mutant("claim-shared-evenly", rule="EXE-001", base="queue")
+@mutant("claim-shared-evenly", rule="EXE-015", base="queue")
 @contextmanager
 def claim_shared_evenly() -> Iterator[None]:
     """A claim is divided among the processors: one of low priority has its part of it, too.
@@ -60,7 +60,7 @@ def claim_shared_evenly() -> Iterator[None]:
         yield
 
 
-@mutant("execution-time-until-read", rule="EXE-001", base="queue")
+@mutant("execution-time-until-read", rule="EXE-049", base="queue")
 @contextmanager
 def execution_time_until_read() -> Iterator[None]:
     """The execution time is counted until the result is read, not until the attempt's end.
@@ -89,7 +89,7 @@ def execution_time_until_read() -> Iterator[None]:
         yield
 
 
-@mutant("progress-of-the-first-attempt", rule="EXE-001", base="queue")
+@mutant("progress-of-the-first-attempt", rule="EVT-012", base="queue")
 @contextmanager
 def progress_of_the_first_attempt() -> Iterator[None]:
     """What is emitted does not say in which attempt, so all progress looks like the first one's.
@@ -105,7 +105,7 @@ def progress_of_the_first_attempt() -> Iterator[None]:
         yield
 
 
-@mutant("failure-shares-the-input", rule="EXE-001", base="queue")
+@mutant("failure-shares-the-input", rule="ERR-022", base="queue")
 @contextmanager
 def failure_shares_the_input() -> Iterator[None]:
     """The state of a failed result has the very lists that its caller gave.
@@ -126,7 +126,7 @@ def failure_shares_the_input() -> Iterator[None]:
         yield
 
 
-@mutant("given-back-is-an-attempt", rule="EXE-001", base="queue")
+@mutant("given-back-is-an-attempt", rule="LIF-012", base="queue")
 @contextmanager
 def given_back_is_an_attempt() -> Iterator[None]:
     """What a stopping worker gives back goes on with the next attempt.
@@ -143,7 +143,7 @@ def given_back_is_an_attempt() -> Iterator[None]:
         yield
 
 
-@mutant("grace-after-an-exception", rule="EXE-001", base="queue")
+@mutant("grace-after-an-exception", rule="LIF-009", base="queue")
 @contextmanager
 def grace_after_an_exception() -> Iterator[None]:
     """Whichever way the block is left, what runs has its grace to come to its end.
@@ -168,7 +168,7 @@ def grace_after_an_exception() -> Iterator[None]:
         yield
 
 
-@mutant("long-input-not-buried", rule="EXE-001", base="queue")
+@mutant("long-input-not-buried", rule="EXE-056", base="queue")
 @contextmanager
 def long_input_not_buried() -> Iterator[None]:
     """A dead letter is kept without its input where that has more than 64 KB.
@@ -186,7 +186,7 @@ def long_input_not_buried() -> Iterator[None]:
         yield
 
 
-@mutant("update-brings-back", rule="EXE-001", base="queue")
+@mutant("update-brings-back", rule="STA-029", base="queue")
 @contextmanager
 def update_brings_back() -> Iterator[None]:
     """A state that is deleted during an update is written all the same: nobody else has written.
@@ -207,7 +207,7 @@ def update_brings_back() -> Iterator[None]:
         yield
 
 
-@mutant("fence-of-each-worker", rule="EXE-001", base="queue")
+@mutant("fence-of-each-worker", rule="LIF-006", base="queue")
 @contextmanager
 def fence_of_each_worker() -> Iterator[None]:
     """Each runtime counts the fences of what it takes by itself, from 1 on.

@@ -7,6 +7,7 @@ from harness.conformance.execution.classes import *
 from harness.conformance.execution.composition import *
 from harness.conformance.execution.faults import *
 from harness.conformance.execution.ids import *
+from harness.conformance.execution.large import *
 from harness.conformance.execution.options import *
 from harness.conformance.execution.scheduling import *
 from harness.conformance.execution.steps import *

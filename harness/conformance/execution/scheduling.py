@@ -144,6 +144,34 @@ async def test_the_higher_priority_starts_first(kit: Kit) -> None:
         for handle in handles:
             await handle.result()
     assert order == [name for name in ("top", "high", "middle", "low") for _ in range(2)]
+    await _look_at_several_slots(kit)
+
+
+async def _look_at_several_slots(kit: Kit) -> None:
+    """None of a lower priority begins beside one that still waits, however many begin at once."""
+    slots, number = 4, 6
+    order: list[str] = []
+
+    async def note(state: TestState, ctx: Context) -> TestState:
+        order.append(ctx.metadata.processor_name)
+        return state
+
+    gate = Gate()
+    low = make("low", note)
+    high = make("high", note, queue=QueueOptions(priority=1))
+    config = RuntimeConfig(concurrency=slots)
+    async with kit.runtime(gate.processor, low, high, config=config) as runtime:
+        handles = [await runtime.submit(gate.processor, TestState()) for _ in range(slots)]
+        await wait_for_condition(
+            lambda: len(gate.runs) == slots, kit.timeout, message="every slot to be in use"
+        )
+        handles += [await runtime.submit(one, TestState()) for one in (low, high) * number]
+        gate.open()
+        for handle in handles:
+            await handle.result()
+    # In which order those begin that are taken together is nobody's promise.
+    assert order[:slots] == ["high"] * slots, order
+    assert order[: number + slots].count("high") == number, order
 
 
 @rule("EXE-035")

@@ -1,0 +1,80 @@
+"""Large states: whatever happens to a small one may happen to one of half a megabyte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from am2z import BusinessError, Context, NetworkError, Processor, Runtime
+from harness.conformance._processors import flaky, increment, make, within
+from harness.conformance._watching import committed
+from harness.conformance.execution.options import made
+from harness.conformance.execution.ways import ways_to_ask
+from harness.kit import Kit
+from harness.rules import rule
+from harness.states import TestState
+
+LARGE = TestState(message="ä" * 150_000, items=[str(n) for n in range(30_000)])
+
+
+def _assert_whole(state: TestState, where: str, count: int = 1) -> None:
+    assert state.count == count, where
+    assert (state.message, state.items) == (LARGE.message, LARGE.items), f"{where}: not the whole"
+
+
+@rule("EXE-056")
+async def test_a_large_state_goes_every_way_that_a_small_one_goes(kit: Kit) -> None:
+    async def call(state: TestState, ctx: Context) -> TestState:
+        return (await ctx.call("increment", state)).unwrap()
+
+    later = flaky("later", [NetworkError("down")])
+    others: list[Processor[Any]] = [make("call", call), later, *made(increment).values()]
+    async with kit.runtime(increment, *others) as runtime:
+        for session_id in (None, "s"):
+            for way, ask in ways_to_ask(runtime, session_id).items():
+                for result in await ask("increment", [LARGE] * 2):
+                    _assert_whole(result.unwrap(), f"{way} in {session_id}")
+        _assert_whole((await committed(runtime, "s")).state, "what was committed")
+        for other in kit.some(others):
+            _assert_whole((await runtime.execute(other, LARGE)).unwrap(), other.name)
+        for _ in range(2):
+            handle = await runtime.submit(increment, LARGE, execution_id="large")
+            _assert_whole((await handle.result()).unwrap(), "under an id of its own")
+    await _look_at_failures(kit)
+
+
+async def _look_at_failures(kit: Kit) -> None:
+    """A failed result has its input, and so has a dead letter."""
+    is_mended = False
+
+    async def work(state: TestState, _ctx: Context) -> TestState:
+        if not is_mended:
+            raise BusinessError("not today")
+        return state.evolve(count=state.count + 1)
+
+    working = make("work", work)
+    async with kit.runtime(working) as runtime:
+        failed = await runtime.execute(working, LARGE)
+        assert isinstance(failed.error, BusinessError), repr(failed.error)
+        _assert_whole(failed.state, "what failed", count=0)
+        [letter] = await runtime.dead.list()
+        shown = letter.state()
+        assert isinstance(shown, TestState)
+        _assert_whole(shown, "a dead letter", count=0)
+        is_mended = True
+        new_id = await runtime.dead.retry(letter.execution_id)
+        assert new_id is not None
+        with within(kit, "the end of a dead letter that runs again"):
+            handle = await runtime.submit(working, LARGE, execution_id=new_id)
+            _assert_whole((await handle.result()).unwrap(), "a dead letter that runs again")
+        await _look_at_states(runtime)
+
+
+async def _look_at_states(runtime: Runtime) -> None:
+    """The store keeps what it is given."""
+    await runtime.state.set("kept", LARGE)
+    await runtime.state.update("kept", _counted)
+    _assert_whole((await committed(runtime, "kept")).state, "in the store")
+
+
+def _counted(state: TestState) -> TestState:
+    return state.evolve(count=state.count + 1)
