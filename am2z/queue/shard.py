@@ -20,6 +20,7 @@ from am2z.errors import ConfigurationError
 from am2z.queue.client import CredentialProvider, RedisClient, open_client
 from am2z.queue.dispatch import Dispatch
 from am2z.queue.inbox import Inbox
+from am2z.queue.inflight import InFlight
 from am2z.queue.keys import Keys
 from am2z.queue.leases import Leases
 from am2z.queue.locks import QueueLocks
@@ -29,6 +30,7 @@ from am2z.queue.outbox import Outbox
 from am2z.queue.protocol import Protocol
 from am2z.queue.sender import Sender
 from am2z.queue.stream import EventReader, Heard
+from am2z.queue.wants import Wants
 from am2z.queue.worker import Worker
 from am2z.registry import Registry
 from am2z.resources import ResourceLimits, ResourceMonitor
@@ -87,13 +89,12 @@ class Shard:
         )
         self.worker: Worker | None = None
         if common.slots is not None:
+            slots = common.slots
             self.worker = Worker(
                 node,
-                registry,
-                common.slots,
-                self.leases,
-                self.dispatch,
-                common.emitter,
+                slots,
+                Wants(registry, slots),
+                InFlight(node, registry, slots, self.leases, self.dispatch, common.emitter),
                 shards=common.shards,
             )
         self._shards = common.shards

@@ -1,4 +1,4 @@
-"""Claims executions while there are slots for them, and runs each in a task of its own.
+"""Claims executions while there are slots for them, and reports how they have ended.
 
 A worker talks to Redis in turns: one exchange reports what has ended and takes as much again. While
 it is under way, others end; so the busier a worker is, the more it does in one turn.
@@ -13,17 +13,14 @@ from math import ceil
 import trio
 from redis.exceptions import NoScriptError
 
-from am2z.context import RuntimeEmitter
 from am2z.queue.bell import Bell
 from am2z.queue.client import ConnectionLostError
-from am2z.queue.dispatch import Dispatch
-from am2z.queue.leases import Leases
-from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node, will_pass
-from am2z.queue.reports import MOST_AT_ONCE, Reports
+from am2z.queue.inflight import InFlight
+from am2z.queue.node import RECOVERABLE, RETRY_PAUSE, Node
+from am2z.queue.reports import MOST_AT_ONCE
 from am2z.queue.run import Run
 from am2z.queue.wants import Wants
-from am2z.queue.wire import Claimed, Claims
-from am2z.registry import Registry
+from am2z.queue.wire import Claims
 from am2z.slots import Slot, Slots
 
 __all__ = ["Worker"]
@@ -40,15 +37,7 @@ class Worker:
     """The working half of a runtime."""
 
     def __init__(
-        self,
-        node: Node,
-        registry: Registry,
-        slots: Slots,
-        leases: Leases,
-        dispatch: Dispatch,
-        emitter: RuntimeEmitter,
-        *,
-        shards: int = 1,
+        self, node: Node, slots: Slots, wishes: Wants, in_flight: InFlight, *, shards: int = 1
     ) -> None:
         self._slots = slots
         self._shards = shards
@@ -57,13 +46,8 @@ class Worker:
         parts = max(2, shards)
         self._most_at_once = min(ceil(node.config.concurrency / parts), MOST_AT_ONCE)
         self._node = node
-        self._dispatch = dispatch
-        self._emitter = emitter
-        self._registry = registry
-        self._leases = leases
-        self._runs: dict[int, Run] = {}  # by fence
-        self._reports = Reports()
-        self._wishes = Wants(registry, slots)
+        self._wishes = wishes
+        self._in_flight = in_flight
         self._needed: Callable[[], bool] | None = None
         self._is_leaving = False
         self._may_find_work = True
@@ -74,12 +58,16 @@ class Worker:
         self._idle_for = IDLE
         self._idle_scope: trio.CancelScope | None = None
         self._turn_scope: trio.CancelScope | None = None
-        self._changed = trio.lowlevel.ParkingLot()
+        self._changed = in_flight.changed
+        in_flight.on_end = self._to_do.ring
+        in_flight.on_room = self.look_again
+        in_flight.on_call = self._called
+        in_flight.before_return = self._claims_no_more
 
     @property
     def running(self) -> int:
         """How many executions are held here."""
-        return len(self._runs)
+        return len(self._in_flight)
 
     def look_again(self) -> None:
         """What may be claimed has changed: do not sleep on."""
@@ -120,22 +108,28 @@ class Worker:
 
     async def drained(self) -> None:
         """Return when nothing is held any more."""
-        while self._runs or self._turn_scope is not None or self._claims_when_woken:
+        while self._in_flight or self._turn_scope is not None or self._claims_when_woken:
             await self._changed.park()
 
     def give_back(self) -> None:
         """Stop everything that is held; each goes back to the queue, uncounted."""
         self._node.leave()
         self._is_leaving = True
-        for run in list(self._runs.values()):
-            run.give_back()
+        self._in_flight.give_back()
         if self._idle_scope is not None:
             self._idle_scope.cancel()
+
+    # --- hooks of those in flight
 
     async def _claims_no_more(self) -> None:
         """Return when no claim waits on the server: it would take what is given back."""
         while self._claims_when_woken:
             await self._changed.park()
+
+    def _called(self, slot: Slot) -> None:
+        """A run waits for one that it called, and its slot is free."""
+        if self._needed is not None or slot.line.options.concurrency is not None:
+            self.look_again()  # there is something to claim now that was not wanted before
 
     # --- turns
 
@@ -144,7 +138,7 @@ class Worker:
         room = min(self._slots.free, self._most_at_once)
         if not self._may_find_work or self._claims_when_woken:
             room = 0
-        ended = self._reports.next()
+        ended = self._in_flight.ended()
         wants = self._wants() if room > 0 and not (ended and ended[0].refusals) else []
         if not (wants or ended):
             return False
@@ -157,24 +151,19 @@ class Worker:
         except RECOVERABLE as error:
             self._may_find_work |= bool(wants)
             _log.warning("work could not be claimed or reported: %s", error)
-            given_up = None if will_pass(error) else self._reports.refused(ended, error)
-            if given_up is not None:
-                self._forget(given_up)
+            self._in_flight.untold(ended, error)
             await trio.sleep(RETRY_PAUSE)
             return True
         finally:
             self._is_claiming = False
-        self._reports.told(ended)
-        for run in ended:
-            self._forget(run)
+        self._in_flight.told(ended)
         if wants:
             self._begin_all(claims, nursery, has_room=len(claims.items) < room)
         return True
 
     def _begin_all(self, claims: Claims, nursery: trio.Nursery, *, has_room: bool) -> None:
         """Begin what was claimed. ``has_room``: it would have been more, had there been more."""
-        for claimed in claims.items:
-            self._begin(claimed, nursery)
+        self._in_flight.begin(claims.items, nursery)
         if claims.next_due == 0 or not has_room:
             self._may_find_work = True
         elif not self._may_find_work:
@@ -213,7 +202,7 @@ class Worker:
         """Also while we are about to stop, what is needed: by somebody here, or by what runs."""
         if self._is_leaving or self._needed is None:
             return not self._is_leaving
-        return self._needed() or any(run.slot.is_calling() for run in self._runs.values())
+        return self._needed() or self._in_flight.calling() > 0
 
     def _wants(self) -> list[tuple[str, int]]:
         return self._wishes.now() if self._may_claim() else []
@@ -255,7 +244,7 @@ class Worker:
         """
         if self._shards > 1 or self._needed is not None:
             return False
-        return self._slots.free > sum(run.slot.is_calling() for run in self._runs.values())
+        return self._slots.free > self._in_flight.calling()
 
     async def _claim_when_woken(self, nursery: trio.Nursery) -> bool:
         """Wait with a claim that is sent already; whether it was made."""
@@ -275,8 +264,7 @@ class Worker:
             self._changed.unpark_all()
         if trio.current_time() - asked > lease:
             # We did stand still, and the lease may be over: somebody else may run it by now.
-            for claimed in claims.items:
-                nursery.start_soon(self._decline, claimed)
+            self._in_flight.decline(claims.items, nursery)
             claims = Claims([], claims.next_due)
         self._begin_all(claims, nursery, has_room=True)
         if refused is not None:
@@ -287,78 +275,14 @@ class Worker:
         keys = [self._node.protocol.keys.wake(name) for name in names]
         await self._node.client.block("BLPOP", *keys, IDLE, timeout=IDLE)
 
-    # --- runs
-
-    def _begin(self, claimed: Claimed, nursery: trio.Nursery) -> None:
-        processor = self._registry.find(claimed.processor)
-        if processor is None:  # unregistered while the claim was under way
-            nursery.start_soon(self._decline, claimed)
-            return
-        slot = Slot(self._slots, processor)
-        slot.try_acquire()  # the room was there when we asked; if it is gone, the run waits for it
-        run = Run(
-            self._node,
-            self._dispatch,
-            self._emitter,
-            claimed,
-            processor,
-            slot,
-            nursery,
-            self._called,
-            self._claims_no_more,
-        )
-        self._runs[claimed.fence] = run
-        # Its lease can have ended while we had it ourselves: that older run has lost it.
-        self._leases.lose(claimed.id)
-        self._leases.hold(claimed.id, claimed.fence, run.lose)
-        if self._is_leaving:
-            run.give_back()
-        nursery.start_soon(self._run_one, run, name=claimed.id)
-
-    async def _run_one(self, run: Run) -> None:
-        try:
-            await run.run()
-        except Exception:  # ours, not the processor's: it must not end all the others here
-            _log.exception(
-                "execution %s broke its worker; it runs again when its lease has ended",
-                run.claimed.id,
-            )
-        finally:
-            if run.report is None:
-                self._forget(run)
-            else:
-                self._reports.add(run)
-                self._to_do.ring()
-            run.slot.release()
-            if run.slot.line.options.concurrency is not None:
-                self.look_again()  # work that its limit kept back may be claimed now
-
-    def _forget(self, run: Run) -> None:
-        """Nothing of this run is ours any more."""
-        self._leases.drop(run.claimed.id, run.claimed.fence)
-        del self._runs[run.claimed.fence]
-        self._changed.unpark_all()
-
     async def _report_the_rest(self) -> None:
         """The worker was cancelled: what has ended all the same is reported, for a bounded time."""
         with trio.CancelScope(shield=True, deadline=self._node.until(LAST_TURN)):
             try:
-                while ended := self._reports.next():
+                while ended := self._in_flight.ended():
                     await self._exchange(ended, (), 0)
-                    self._reports.told(ended)
-                    for run in ended:
-                        self._forget(run)
+                    self._in_flight.told(ended)
             except RECOVERABLE as error:
-                # Their leases end soon, and then another worker runs them again.
-                _log.warning("%d ends could not be reported: %s", len(self._reports), error)
-
-    def _called(self, slot: Slot) -> None:
-        """A run waits for one that it called, and its slot is free."""
-        if self._needed is not None or slot.line.options.concurrency is not None:
-            self.look_again()  # there is something to claim now that was not wanted before
-
-    async def _decline(self, claimed: Claimed) -> None:
-        try:
-            await self._node.protocol.nack(claimed.id, claimed.fence, retry=False)
-        except RECOVERABLE as error:
-            _log.warning("%s could not be given back: %s", claimed.id, error)
+                # Nothing else is held by now. Their leases end soon, and then another worker runs
+                # them again.
+                _log.warning("%d ends could not be reported: %s", len(self._in_flight), error)

@@ -102,7 +102,7 @@ def worker_claims_ahead() -> Iterator[None]:
         edit(
             Worker,
             "_take_turn",
-            "min(ceil(self._slots.free / self._shards), self._most_at_once)",
+            "min(self._slots.free, self._most_at_once)",
             ahead,
         ),
         edit(Wants, "now", "self._slots.room(processor)", "self._slots.room(processor) + 4"),
