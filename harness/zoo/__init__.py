@@ -69,6 +69,7 @@ MODULES = tuple(
         "drawn",
         "unseen_seventh",
         "unseen_eighth",
+        "unseen_ninth",
     )
 )
 """The modules of mutants, in the order of every report."""
