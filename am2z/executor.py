@@ -21,7 +21,7 @@ from am2z.errors import AM2ZError, ConfigurationError, ExecutionTimeoutError, to
 from am2z.policy import RetryPolicy
 from am2z.processor import Processor
 from am2z.result import ExecutionMetadata, Failure, ProcessorResult, Success
-from am2z.state import AppState, StateMetadata, StateT
+from am2z.state import AppState, StateMetadata, StateT, in_session
 
 __all__ = ["Outcome", "attempt", "run_step", "to_result", "unwrapped"]
 
@@ -42,9 +42,11 @@ class Outcome(msgspec.Struct, Generic[StateT], eq=False):
     def seal(self, limit: int | None = None) -> bytes | None:
         """The bytes of the new state, which becomes the one that a reader of them gets.
 
-        What cannot cross the wire turns this into a failure.
+        What cannot cross the wire turns this into a failure. A partial state that cannot is left
+        out: it is not worth a second error.
         """
         if self.state is None:
+            self._seal_partial(limit)
             return None
         try:
             data = encode_state(self.state, limit)
@@ -53,6 +55,14 @@ class Outcome(msgspec.Struct, Generic[StateT], eq=False):
             self.state, self.error = None, error
             return None
         return data
+
+    def _seal_partial(self, limit: int | None) -> None:
+        if self.partial is not None:
+            try:
+                data = encode_state(self.partial, limit)
+                self.partial = decode_state(type(self.partial), data)
+            except AM2ZError:
+                self.partial = None
 
     async def next_delay(self, processor: Processor[Any], attempt: int) -> float | None:
         """Seconds until this failure is tried again, or ``None`` if it is final.
@@ -139,12 +149,11 @@ def _judge(processor: Processor[StateT], given: StateT, answer: Any) -> Outcome[
     if isinstance(answer, AppState):
         return Outcome(_advance(given, answer))  # type: ignore[arg-type]  # checked on encoding
     if isinstance(answer, Failure):
-        return Outcome(
-            None,
-            _adopt(answer.error, processor),
-            partial=answer.state,
-            completed_steps=answer.completed_steps,
-        )
+        partial = answer.state
+        if partial is not None:
+            partial = in_session(partial, given.metadata.session_id)
+        error = _adopt(answer.error, processor)
+        return Outcome(None, error, partial=partial, completed_steps=answer.completed_steps)
     if isinstance(answer, ProcessorResult):
         if answer.error is None:
             return Outcome(_advance(given, answer.state))

@@ -75,10 +75,7 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
         """The ending that an outcome means; ``data`` are the bytes of a success."""
         state = outcome.state if outcome.error is None else outcome.partial
         if data is None and state is not None:
-            try:
-                data = encode_state(state)
-            except AM2ZError:
-                state = None  # a partial state that cannot cross is not worth a second error
+            data = encode_state(state)
         return cls(
             type_name(type(state)) if state is not None else "",
             data or b"",

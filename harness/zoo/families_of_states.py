@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from am2z import executor, statestore
+from am2z.executor import Outcome
 from am2z.local.state import LocalStateManager
 from am2z.state import AppState
 from am2z.statestore import BaseStateManager
@@ -119,4 +120,12 @@ def evolve_forgets_the_session() -> Iterator[None]:
     right = "session_id=old.session_id,\n"
     wrong = ""
     with edit(AppState, "evolve", right, wrong):
+        yield
+
+
+@mutant("partial-state-is-the-processors-own", rule="ERR-022")
+@contextmanager
+def partial_state_is_the_processors_own() -> Iterator[None]:
+    """The partial state of a failure is no copy of what the processor has."""
+    with patch(Outcome, "_seal_partial", lambda *_: None):
         yield

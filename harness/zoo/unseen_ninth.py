@@ -27,7 +27,7 @@ from harness.zoo.mutant import mutant, patch
 __all__: list[str] = []
 
 
-@mutant("failure-shares-the-callers-lists", rule="EXE-001")
+@mutant("failure-shares-the-callers-lists", rule="ERR-022")
 @contextmanager
 def failure_shares_the_callers_lists() -> Iterator[None]:
     """The state of a failed result is no copy: its lists are those of the state that was given.
@@ -54,7 +54,7 @@ def failure_shares_the_callers_lists() -> Iterator[None]:
         yield
 
 
-@mutant("answer-before-the-end-of-what-was-dropped", rule="EXE-001", base="queue")
+@mutant("answer-before-the-end-of-what-was-dropped", rule="EVT-015", base="queue")
 @contextmanager
 def answer_before_the_end_of_what_was_dropped() -> Iterator[None]:
     """Who asks for what was cancelled or stopped is answered before the handlers had its end.
@@ -71,7 +71,7 @@ def answer_before_the_end_of_what_was_dropped() -> Iterator[None]:
         yield
 
 
-@mutant("progress-never-goes-back", rule="EXE-001")
+@mutant("progress-never-goes-back", rule="EXE-028")
 @contextmanager
 def progress_never_goes_back() -> Iterator[None]:
     """A handle tells the largest percentage of the attempt instead of the last one.
@@ -88,7 +88,7 @@ def progress_never_goes_back() -> Iterator[None]:
         yield
 
 
-@mutant("event-data-refused-while-awaited", rule="EXE-001", base="queue")
+@mutant("event-data-refused-while-awaited", rule="EVT-018", base="queue")
 @contextmanager
 def event_data_refused_while_awaited() -> Iterator[None]:
     """An event whose data cannot cross is refused to who awaits its delivery, and else lost.
@@ -114,7 +114,7 @@ def event_data_refused_while_awaited() -> Iterator[None]:
         yield
 
 
-@mutant("session-idle-from-the-start-of-its-work", rule="EXE-001")
+@mutant("session-idle-from-the-start-of-its-work", rule="RES-018")
 @contextmanager
 def session_idle_from_the_start_of_its_work() -> Iterator[None]:
     """The end of an execution is no use of its session: idle time counts from its submission.
@@ -131,7 +131,7 @@ def session_idle_from_the_start_of_its_work() -> Iterator[None]:
         yield
 
 
-@mutant("timeout-over-all-attempts", rule="EXE-001", base="queue")
+@mutant("timeout-over-all-attempts", rule="ERR-003", base="queue")
 @contextmanager
 def timeout_over_all_attempts() -> Iterator[None]:
     """The timeout runs from the start of the first attempt: the later ones get what is left of it.
@@ -155,7 +155,7 @@ def timeout_over_all_attempts() -> Iterator[None]:
         yield
 
 
-@mutant("sessions-in-the-order-of-their-birth", rule="EXE-001")
+@mutant("sessions-in-the-order-of-their-birth", rule="SES-016")
 @contextmanager
 def sessions_in_the_order_of_their_birth() -> Iterator[None]:
     """The active sessions are listed in the order in which they came to be.
@@ -167,7 +167,7 @@ def sessions_in_the_order_of_their_birth() -> Iterator[None]:
         yield
 
 
-@mutant("key-of-a-step-by-its-own-place-only", rule="EXE-001", base="queue")
+@mutant("key-of-a-step-by-its-own-place-only", rule="EXE-051", base="queue")
 @contextmanager
 def key_of_a_step_by_its_own_place_only() -> Iterator[None]:
     """The first steps of two compositions inside a third have the same idempotency key.
@@ -179,7 +179,7 @@ def key_of_a_step_by_its_own_place_only() -> Iterator[None]:
         yield
 
 
-@mutant("dropped-without-an-error", rule="EXE-001", base="queue")
+@mutant("dropped-without-an-error", rule="EVT-016", base="queue")
 @contextmanager
 def dropped_without_an_error() -> Iterator[None]:
     """The ``queue:failed`` of work that was dropped before it ran does not say why.
@@ -197,7 +197,7 @@ def dropped_without_an_error() -> Iterator[None]:
         yield
 
 
-@mutant("unregister-ends-what-runs", rule="EXE-001")
+@mutant("unregister-ends-what-runs", rule="REG-003")
 @contextmanager
 def unregister_ends_what_runs() -> Iterator[None]:
     """To take a processor away cancels what runs of it.

@@ -119,8 +119,11 @@ async def _look_at_partial_states(kit: Kit) -> None:
     forms = [(partial, steps) for partial in (False, True) for steps in (0, 2)]
     answers: list[ProcessorResult[TestState]] = []
 
+    kept: list[TestState] = []
+
     async def fail(state: TestState, ctx: Context) -> Failure[TestState]:
-        done = state.evolve(count=9, message="half") if is_partial else None
+        done = state.evolve(count=9, message="half", items=["done"]) if is_partial else None
+        kept.extend([done] if done is not None else [])
         failure = Failure(BusinessError("no"), state=done, completed_steps=steps)
         if ctx.metadata.processor_name == "raising":
             raise failure
@@ -139,6 +142,10 @@ async def _look_at_partial_states(kit: Kit) -> None:
                 assert isinstance(answer.error, BusinessError), repr(answer.error)
                 told = (answer.state.count, answer.state.message, answer.metadata.completed_steps)
                 assert told == expected
+                assert answer.state.metadata.session_id == answer.metadata.session_id
+                answer.state.items.append("after the answer")
+            assert all(state.items == ["done"] for state in kept), "shared with the caller"
+        assert given.items == [], "shared with the caller"
         assert await runtime.state.get("a") is None, "a partial state was committed"
 
 

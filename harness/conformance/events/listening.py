@@ -18,10 +18,7 @@ from am2z import (
     NetworkError,
 )
 from harness.collector import TestEventCollector
-from harness.conformance._processors import (
-    flaky,
-    increment,
-)
+from harness.conformance._processors import Gate, flaky, increment, within
 from harness.conformance._watching import events_of, grammar_errors, recorded
 from harness.conformance.events._shared import FAILED, SUCCEEDED, refuse, tell
 from harness.kit import Kit
@@ -163,6 +160,30 @@ async def test_events_of_an_execution_are_delivered_before_its_result(kit: Kit) 
     assert story[-2:] == SUCCEEDED[1:]
     assert len(story) == 8
     assert failure == FAILED
+    await _look_at_ends_from_outside(kit)
+
+
+async def _look_at_ends_from_outside(kit: Kit) -> None:
+    """Also where somebody else ends it. Who is late is so by luck: it is tried many times."""
+    gate = Gate()
+    ended: list[str] = []
+    async with kit.runtime(gate.processor) as runtime:
+        runtime.on("queue:*", lambda event: ended.append(event.execution_id))
+        for number in range(30):
+            handle = await runtime.submit(gate.processor, TestState(), "s", delay=3600.0)
+            for _ in range(number % 4):  # so that who hands events on is busy when the end comes
+                runtime.emit("test:noise")
+            await runtime.stop_session("s")
+            with within(kit, "the answer for what was delayed in a session that was stopped"):
+                await handle.result()
+            assert handle.execution_id in ended, "answered before its end was told"
+            await runtime.clean_session("s")
+        for delay in (None, 3600.0) * 5:
+            handle = await runtime.submit(gate.processor, TestState(), delay=delay)
+            with within(kit, f"the answer for what was cancelled, with a delay of {delay}"):
+                await handle.cancel()
+                await handle.result()
+            assert handle.execution_id in ended, "answered before its end was told"
 
 
 @rule("EVT-021")
