@@ -27,7 +27,8 @@ class Failure(Exception, Generic[T_co]):  # noqa: N818 - one half of a result, n
     """A processor's way to say that it failed: ``return Failure(error)``.
 
     Raising the error means the same. ``state`` is the partial state that the caller shall see
-    (``None``: the input, unchanged), ``completed_steps`` how many steps were done by then.
+    (``None``: the input, unchanged), by value as everything; one that cannot cross is left out.
+    ``completed_steps`` tells how many steps were done by then.
     """
 
     def __init__(
