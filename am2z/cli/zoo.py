@@ -20,9 +20,10 @@ exit status:
   0 every mutant is found by the rule that names it, every MUST finds one, and the correct runtimes
   pass; 1 not so; 2 the command makes no sense; 130 interrupted, 143 terminated
 
-"by" names the rules that found a mutant among those that it was asked: those that name it, and all
-of the same group (STA, say) that name another mutant of the same runtime. --whole asks every mutant
-every rule, --quick only the rules that name it. The correct runtimes are always asked every rule.
+"by" names the rules that found a mutant among those that it was asked: those that name it, and up
+to ten others of the same group (STA, say) that name another mutant of the same runtime, drawn by
+the seed. --whole asks every mutant every rule, --quick only the rules that name it. The correct
+runtimes are always asked every rule.
 """
 
 

@@ -58,8 +58,8 @@ def group_of_one_stays_a_group() -> Iterator[None]:
 @contextmanager
 def partial_state_needs_steps() -> Iterator[None]:
     """The partial state of a Failure is told only where it says that steps were done."""
-    right = "partial=answer.state"
-    wrong = "partial=answer.state if answer.completed_steps else None"
+    right = "partial = answer.state"
+    wrong = "partial = answer.state if answer.completed_steps else None"
     with edit(executor, "_judge", right, wrong):
         yield
 

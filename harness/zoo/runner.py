@@ -6,6 +6,7 @@ import difflib
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -36,6 +37,9 @@ CLEAN, NOT_CLEAN = 0, 1
 
 JOBS = 2 * (os.cpu_count() or 1)
 """How many processes work at once: much of the time of a rule on a queue is waiting."""
+
+OTHERS = 10
+"""So many rules are asked of a mutant that do not name it: enough to see whether rules overlap."""
 
 _PARTS: Mapping[Base, int] = {"local": 1, "queue": 6}
 """In how many pieces the rules are asked of a correct runtime: in one it would be done last."""
@@ -135,20 +139,23 @@ def _control(base: Base, rules: tuple[str, ...], seed: int) -> list[Order]:
 def _asked(
     plan: Plan, zoo: Mapping[str, Mutant], catalogue: Catalogue, mutant: Mutant
 ) -> tuple[str, ...]:
-    """The rules that a mutant is asked: those that name it, and those of the same group that name
-    another one of the same base.
+    """The rules that a mutant is asked: those that name it, and of the same group as many of those
+    that name another one of the same base as ``OTHERS`` says, drawn by the seed.
     """
     if plan.rules or plan.whole:
         return plan.rules
-    near = set() if plan.quick else {m.name for m in zoo.values() if m.base == mutant.base}
+    named = {rule.id for rule in catalogue.values() if mutant.name in rule.mutants} | {mutant.rule}
+    near = {m.name for m in zoo.values() if m.base == mutant.base}
     group = mutant.rule.partition("-")[0]
-    return tuple(
+    others = [
         rule.id
         for rule in catalogue.values()
-        if rule.id == mutant.rule
-        or mutant.name in rule.mutants
-        or (rule.group == group and near.intersection(rule.mutants))
-    )
+        if rule.group == group and rule.id not in named and near.intersection(rule.mutants)
+    ]
+    number = 0 if plan.quick else min(OTHERS, len(others))
+    lot = random.Random(f"{plan.seed}:{mutant.name}")  # noqa: S311 - no secret
+    named.update(lot.sample(others, number))
+    return tuple(rule_id for rule_id in catalogue if rule_id in named)
 
 
 def _find(zoo: Mapping[str, Mutant], name: str) -> Mutant:

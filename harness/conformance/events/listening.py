@@ -169,7 +169,7 @@ async def _look_at_ends_from_outside(kit: Kit) -> None:
     ended: list[str] = []
     async with kit.runtime(gate.processor) as runtime:
         runtime.on("queue:*", lambda event: ended.append(event.execution_id))
-        for number in range(30):
+        for number in range(kit.share(30)):
             handle = await runtime.submit(gate.processor, TestState(), "s", delay=3600.0)
             for _ in range(number % 4):  # so that who hands events on is busy when the end comes
                 runtime.emit("test:noise")
@@ -178,7 +178,7 @@ async def _look_at_ends_from_outside(kit: Kit) -> None:
                 await handle.result()
             assert handle.execution_id in ended, "answered before its end was told"
             await runtime.clean_session("s")
-        for delay in (None, 3600.0) * 5:
+        for delay in (None, 3600.0) * kit.share(5):
             handle = await runtime.submit(gate.processor, TestState(), delay=delay)
             with within(kit, f"the answer for what was cancelled, with a delay of {delay}"):
                 await handle.cancel()

@@ -13,12 +13,17 @@ from harness.kit import Kit
 from harness.rules import rule
 from harness.states import TestState
 
-LARGE = TestState(message="ä" * 150_000, items=[str(n) for n in range(30_000)])
+
+def _large(kit: Kit) -> TestState:
+    """Half a megabyte."""
+    return TestState(
+        message="ä" * kit.share(150_000), items=[str(n) for n in range(kit.share(30_000))]
+    )
 
 
-def _assert_whole(state: TestState, where: str, count: int = 1) -> None:
+def _assert_whole(state: TestState, given: TestState, where: str, count: int = 1) -> None:
     assert state.count == count, where
-    assert (state.message, state.items) == (LARGE.message, LARGE.items), f"{where}: not the whole"
+    assert (state.message, state.items) == (given.message, given.items), f"{where}: not the whole"
 
 
 @rule("EXE-056")
@@ -28,17 +33,18 @@ async def test_a_large_state_goes_every_way_that_a_small_one_goes(kit: Kit) -> N
 
     later = flaky("later", [NetworkError("down")])
     others: list[Processor[Any]] = [make("call", call), later, *made(increment).values()]
+    large = _large(kit)
     async with kit.runtime(increment, *others) as runtime:
         for session_id in (None, "s"):
-            for way, ask in ways_to_ask(runtime, session_id).items():
-                for result in await ask("increment", [LARGE] * 2):
-                    _assert_whole(result.unwrap(), f"{way} in {session_id}")
-        _assert_whole((await committed(runtime, "s")).state, "what was committed")
+            for way, ask in kit.some(list(ways_to_ask(runtime, session_id).items())):
+                for result in await ask("increment", [large] * 2):
+                    _assert_whole(result.unwrap(), large, f"{way} in {session_id}")
+        _assert_whole((await committed(runtime, "s")).state, large, "what was committed")
         for other in kit.some(others):
-            _assert_whole((await runtime.execute(other, LARGE)).unwrap(), other.name)
+            _assert_whole((await runtime.execute(other, large)).unwrap(), large, other.name)
         for _ in range(2):
-            handle = await runtime.submit(increment, LARGE, execution_id="large")
-            _assert_whole((await handle.result()).unwrap(), "under an id of its own")
+            handle = await runtime.submit(increment, large, execution_id="large")
+            _assert_whole((await handle.result()).unwrap(), large, "under an id of its own")
     await _look_at_failures(kit)
 
 
@@ -51,29 +57,29 @@ async def _look_at_failures(kit: Kit) -> None:
             raise BusinessError("not today")
         return state.evolve(count=state.count + 1)
 
-    working = make("work", work)
+    working, large = make("work", work), _large(kit)
     async with kit.runtime(working) as runtime:
-        failed = await runtime.execute(working, LARGE)
+        failed = await runtime.execute(working, large)
         assert isinstance(failed.error, BusinessError), repr(failed.error)
-        _assert_whole(failed.state, "what failed", count=0)
+        _assert_whole(failed.state, large, "what failed", count=0)
         [letter] = await runtime.dead.list()
         shown = letter.state()
         assert isinstance(shown, TestState)
-        _assert_whole(shown, "a dead letter", count=0)
+        _assert_whole(shown, large, "a dead letter", count=0)
         is_mended = True
         new_id = await runtime.dead.retry(letter.execution_id)
         assert new_id is not None
         with within(kit, "the end of a dead letter that runs again"):
-            handle = await runtime.submit(working, LARGE, execution_id=new_id)
-            _assert_whole((await handle.result()).unwrap(), "a dead letter that runs again")
-        await _look_at_states(runtime)
+            handle = await runtime.submit(working, large, execution_id=new_id)
+            _assert_whole((await handle.result()).unwrap(), large, "a dead letter that runs again")
+        await _look_at_states(runtime, large)
 
 
-async def _look_at_states(runtime: Runtime) -> None:
+async def _look_at_states(runtime: Runtime, large: TestState) -> None:
     """The store keeps what it is given."""
-    await runtime.state.set("kept", LARGE)
+    await runtime.state.set("kept", large)
     await runtime.state.update("kept", _counted)
-    _assert_whole((await committed(runtime, "kept")).state, "in the store")
+    _assert_whole((await committed(runtime, "kept")).state, large, "in the store")
 
 
 def _counted(state: TestState) -> TestState:
