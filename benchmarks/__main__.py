@@ -86,11 +86,8 @@ class Session:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._file = arguments.into / "results.json"
-        self._before = record.read(self._file)
-        self._found = dict(self._before)
+        self._found = record.read(self._file)
         self._form = "quick" if arguments.quick else "full"
-        self._baseline = record.previous(self._before, self._form)
-        self._is_compared = False
 
     def compare(self, names: list[str]) -> None:
         """The subjects side by side, and the local runtime."""
@@ -117,7 +114,6 @@ class Session:
         )  # fmt: skip
         if self._arguments.what == "all" and not self._arguments.quick:
             self._found["recovery"] = round(recovery(_say), 1)
-        self._is_compared = True
 
     def local(self) -> None:
         """The local runtime alone."""
@@ -154,7 +150,7 @@ class Session:
         ratios = record.all_ratios(run, own)
         record.write(self._file, self._found)
         folder = self._arguments.into
-        before = self._baseline if self._is_compared else {}
+        before = record.baseline(self._found)
         text = table.page(self._found, run, growth, ratios, before)
         (folder / "README.md").write_text(text)
         try:

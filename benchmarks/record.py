@@ -17,7 +17,7 @@ from benchmarks.driver import ROOT
 from benchmarks.figures import Run, Summary, advantages
 from benchmarks.growth import Point
 
-__all__ = ["HISTORY", "machine", "previous", "read", "results", "run_of", "write"]
+__all__ = ["HISTORY", "baseline", "machine", "read", "results", "run_of", "write"]
 
 HISTORY = 20
 """How many runs are remembered, by their ratios."""
@@ -49,10 +49,11 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def previous(before: dict[str, Any], form: str) -> dict[str, float]:
-    """The ratios of the last recorded run of the same form (quick or full)."""
-    for entry in reversed(before.get("history", [])):
-        if entry["form"] == form:
+def baseline(found: dict[str, Any]) -> dict[str, float]:
+    """The ratios of the last run of the same form before the one that a file tells of."""
+    *before, last = found.get("history") or [{}]
+    for entry in reversed(before):
+        if entry["form"] == last["form"]:
             return dict(entry["ratios"])
     return {}
 

@@ -34,16 +34,23 @@ def test_a_run_survives_its_file(tmp_path):
 
 def test_no_file_is_an_empty_one(tmp_path):
     assert record.read(tmp_path / "none.json") == {}
-    assert record.previous({}, "full") == {}
+    assert record.baseline({}) == {}
 
 
 def test_a_run_is_compared_with_the_last_of_the_same_form():
     found, _ = results({}, 5.0)
+    assert record.baseline(found) == {}
     found, _ = results(found, 7.0, form="quick")
-    assert record.previous(found, "full") == {"drain": 5.0}
+    assert record.baseline(found) == {}
     found, _ = results(found, 6.0)
-    assert record.previous(found, "full") == {"drain": 6.0}
-    assert record.previous(found, "quick") == {"drain": 7.0}
+    assert record.baseline(found) == {"drain": 5.0}
+
+
+def test_a_page_that_is_written_again_is_compared_with_the_same_run():
+    found, _ = results({}, 8.0)
+    found, _ = results(found, 5.0)
+    again = {**found, "growth": {"workers": []}}
+    assert record.baseline(again) == record.baseline(found) == {"drain": 8.0}
 
 
 def test_the_history_is_bounded():

@@ -122,6 +122,13 @@ class Ledger:
         sessions = {EVERYWHERE, work.counts_in} & {EVERYWHERE, *self.sessions, *self._stopped}
         return [(session, work.request.name, failed) for session in sessions]
 
+    def _is_counted(self, db: sqlite3.Connection, session: str) -> bool:
+        """Whether it is active or stopped: one may have been cleaned since its work ended."""
+        if session == EVERYWHERE or session in self.sessions:
+            return True
+        found = db.execute("SELECT 1 FROM sessions WHERE session = ?", (session,)).fetchone()
+        return found is not None
+
     def _take_unwritten(self) -> Counter[Change]:
         taken, self._unwritten = self._unwritten, Counter()
         return taken
@@ -141,6 +148,8 @@ class Ledger:
 
     def _write_counts(self, db: sqlite3.Connection, changes: Counter[Change]) -> None:
         for (session, name, failed), number in changes.items():
+            if not self._is_counted(db, session):
+                continue
             column = "failed" if failed else "completed"
             db.execute("INSERT OR IGNORE INTO counts VALUES (?, ?, 0, 0)", (session, name))
             db.execute(
