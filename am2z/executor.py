@@ -59,8 +59,7 @@ class Outcome(msgspec.Struct, Generic[StateT], eq=False):
     def _seal_partial(self, limit: int | None) -> None:
         if self.partial is not None:
             try:
-                data = encode_state(self.partial, limit)
-                self.partial = decode_state(type(self.partial), data)
+                self.partial = copy_state(self.partial, limit)
             except AM2ZError:
                 self.partial = None
 
