@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from am2z import (
+    BusinessError,
     Context,
     Processor,
     ProcessorExecutionError,
@@ -20,7 +21,7 @@ from harness.audit import look
 from harness.kit import Kit
 from harness.states import TestState
 
-__all__ = ["Gate", "Meeting", "assert_waited", "flaky", "increment", "make", "within"]
+__all__ = ["Broken", "Gate", "Meeting", "assert_waited", "flaky", "increment", "make", "within"]
 
 Handler = Callable[[TestState, Context], Awaitable[Any]]
 
@@ -71,6 +72,20 @@ class Gate:
         finally:
             self.ended.set()
         return state.evolve(processed=True)
+
+
+class Broken:
+    """A processor that fails until it is mended, and adds one to ``count`` then."""
+
+    def __init__(self) -> None:
+        self.is_mended = False
+        self.processor = make("broken", self._run)
+
+    async def _run(self, state: TestState, ctx: Context) -> TestState:
+        look(ctx, state)
+        if not self.is_mended:
+            raise BusinessError("not today")
+        return state.evolve(count=state.count + 1)
 
 
 class Meeting:

@@ -118,12 +118,13 @@ async def _look_at_partial_states(kit: Kit) -> None:
     given = TestState(count=4)
     forms = [(partial, steps) for partial in (False, True) for steps in (0, 2)]
     answers: list[ProcessorResult[TestState]] = []
-
     kept: list[TestState] = []
 
     async def fail(state: TestState, ctx: Context) -> Failure[TestState]:
-        done = state.evolve(count=9, message="half", items=["done"]) if is_partial else None
-        kept.extend([done] if done is not None else [])
+        done = None
+        if is_partial:
+            done = state.evolve(count=9, message="half", items=["done"])
+            kept.append(done)
         failure = Failure(BusinessError("no"), state=done, completed_steps=steps)
         if ctx.metadata.processor_name == "raising":
             raise failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from am2z import BusinessError, Context, NetworkError, Processor, Runtime
-from harness.conformance._processors import flaky, increment, make, within
+from harness.conformance._processors import Broken, flaky, increment, make, within
 from harness.conformance._watching import committed
 from harness.conformance.execution.options import made
 from harness.conformance.execution.ways import ways_to_ask
@@ -50,27 +50,20 @@ async def test_a_large_state_goes_every_way_that_a_small_one_goes(kit: Kit) -> N
 
 async def _look_at_failures(kit: Kit) -> None:
     """A failed result has its input, and so has a dead letter."""
-    is_mended = False
-
-    async def work(state: TestState, _ctx: Context) -> TestState:
-        if not is_mended:
-            raise BusinessError("not today")
-        return state.evolve(count=state.count + 1)
-
-    working, large = make("work", work), _large(kit)
-    async with kit.runtime(working) as runtime:
-        failed = await runtime.execute(working, large)
+    broken, large = Broken(), _large(kit)
+    async with kit.runtime(broken.processor) as runtime:
+        failed = await runtime.execute(broken.processor, large)
         assert isinstance(failed.error, BusinessError), repr(failed.error)
         _assert_whole(failed.state, large, "what failed", count=0)
         [letter] = await runtime.dead.list()
         shown = letter.state()
         assert isinstance(shown, TestState)
         _assert_whole(shown, large, "a dead letter", count=0)
-        is_mended = True
+        broken.is_mended = True
         new_id = await runtime.dead.retry(letter.execution_id)
         assert new_id is not None
         with within(kit, "the end of a dead letter that runs again"):
-            handle = await runtime.submit(working, large, execution_id=new_id)
+            handle = await runtime.submit(broken.processor, large, execution_id=new_id)
             _assert_whole((await handle.result()).unwrap(), large, "a dead letter that runs again")
         await _look_at_states(runtime, large)
 

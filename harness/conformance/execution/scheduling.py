@@ -28,7 +28,6 @@ from harness.conformance._processors import (
     make,
     within,
 )
-from harness.conformance.execution._shared import ONE_SLOT
 from harness.kit import Kit
 from harness.processors import create_error_processor
 from harness.rules import rule
@@ -124,32 +123,20 @@ async def test_the_concurrency_of_a_processor_is_a_limit_that_can_be_reached(kit
 
 @rule("EXE-015")
 async def test_the_higher_priority_starts_first(kit: Kit) -> None:
-    order: list[str] = []
-
-    async def note(state: TestState, ctx: Context) -> TestState:
-        order.append(ctx.metadata.processor_name)
-        return state
-
-    gate = Gate()
-    middle = make("middle", note)
-    low = make("low", note, queue=QueueOptions(priority=-5))
-    high = make("high", note, queue=QueueOptions(priority=9))
-    top = make("top", note, queue=QueueOptions(priority=10))
-    async with kit.runtime(gate.processor, low, middle, high, top, config=ONE_SLOT) as runtime:
-        handles = [await runtime.submit(gate.processor, TestState())]
-        with within(kit, "the start of an execution"):
-            await gate.started.wait()
-        handles += [await runtime.submit(p, TestState()) for p in (low, middle, high, top) * 2]
-        gate.open()
-        for handle in handles:
-            await handle.result()
+    priorities = {"low": -5, "middle": None, "high": 9, "top": 10}
+    order = await _order_of_starts(kit, priorities, slots=1, each=2)
     assert order == [name for name in ("top", "high", "middle", "low") for _ in range(2)]
-    await _look_at_several_slots(kit)
+    # None begins beside a higher one that still waits, however many begin at once; in which order
+    # those begin that are taken together is nobody's promise.
+    order = await _order_of_starts(kit, {"low": None, "high": 1}, slots=4, each=6)
+    assert order[:4] == ["high"] * 4, order
+    assert order[:10].count("high") == 6, order
 
 
-async def _look_at_several_slots(kit: Kit) -> None:
-    """None of a lower priority begins beside one that still waits, however many begin at once."""
-    slots, number = 4, 6
+async def _order_of_starts(
+    kit: Kit, priorities: dict[str, int | None], *, slots: int, each: int
+) -> list[str]:
+    """Who starts when, where so many of each have come while every slot was in use."""
     order: list[str] = []
 
     async def note(state: TestState, ctx: Context) -> TestState:
@@ -157,21 +144,21 @@ async def _look_at_several_slots(kit: Kit) -> None:
         return state
 
     gate = Gate()
-    low = make("low", note)
-    high = make("high", note, queue=QueueOptions(priority=1))
+    noting = [
+        make(name, note, queue=None if priority is None else QueueOptions(priority=priority))
+        for name, priority in priorities.items()
+    ]
     config = RuntimeConfig(concurrency=slots)
-    async with kit.runtime(gate.processor, low, high, config=config) as runtime:
+    async with kit.runtime(gate.processor, *noting, config=config) as runtime:
         handles = [await runtime.submit(gate.processor, TestState()) for _ in range(slots)]
         await wait_for_condition(
             lambda: len(gate.runs) == slots, kit.timeout, message="every slot to be in use"
         )
-        handles += [await runtime.submit(one, TestState()) for one in (low, high) * number]
+        handles += [await runtime.submit(one, TestState()) for one in noting * each]
         gate.open()
         for handle in handles:
             await handle.result()
-    # In which order those begin that are taken together is nobody's promise.
-    assert order[:slots] == ["high"] * slots, order
-    assert order[: number + slots].count("high") == number, order
+    return order
 
 
 @rule("EXE-035")

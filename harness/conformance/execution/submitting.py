@@ -22,6 +22,7 @@ from am2z import (
 from harness.collector import TestEventCollector
 from harness.conformance._processors import (
     CLOCK_GRAIN,
+    Broken,
     Gate,
     assert_waited,
     increment,
@@ -237,21 +238,15 @@ async def _look_at_stopped_work(kit: Kit) -> None:
 
 @rule("ERR-028")
 async def test_a_dead_letter_runs_again_from_its_input(kit: Kit) -> None:
-    mended = False
-
-    async def refuse(state: TestState, _ctx: Context) -> TestState:
-        if not mended:
-            raise BusinessError("not today")
-        return state.evolve(count=state.count + 1)
-
-    refusing = make("refusing", refuse)
-    async with kit.runtime(refusing) as runtime:
-        stays = (await runtime.execute(refusing, TestState(count=5))).metadata.execution_id
-        failed = await runtime.execute(refusing, TestState(count=7), "s")
-        mended = True
+    broken = Broken()
+    work = broken.processor
+    async with kit.runtime(work) as runtime:
+        stays = (await runtime.execute(work, TestState(count=5))).metadata.execution_id
+        failed = await runtime.execute(work, TestState(count=7), "s")
+        broken.is_mended = True
         new_id = await runtime.dead.retry(failed.metadata.execution_id)
         assert new_id is not None
-        handle = await runtime.submit(refusing, TestState(), "s", execution_id=new_id)
+        handle = await runtime.submit(work, TestState(), "s", execution_id=new_id)
         result = await handle.result()
         kept = await committed(runtime, "s")
         assert result.state.count == 8
@@ -260,17 +255,17 @@ async def test_a_dead_letter_runs_again_from_its_input(kit: Kit) -> None:
         assert left == [stays], "a retry took another letter along"
         anew = await runtime.dead.retry(stays)
         assert anew is not None
-        handle = await runtime.submit(refusing, TestState(), execution_id=anew)  # in no session
+        handle = await runtime.submit(work, TestState(), execution_id=anew)  # in no session
         assert (await handle.result()).state.count == 6
         assert await runtime.active_sessions() == ["s"]
         assert await runtime.dead.list() == []
         assert await runtime.dead.retry(failed.metadata.execution_id) is None
-        mended = False
-        again = await runtime.execute(refusing, TestState(count=1), "t")
+        broken.is_mended = False
+        again = await runtime.execute(work, TestState(count=1), "t")
         ids = [again.metadata.execution_id]
         second = await runtime.dead.retry(ids[0])
         assert second is not None
-        await (await runtime.submit(refusing, TestState(), "t", execution_id=second)).result()
+        await (await runtime.submit(work, TestState(), "t", execution_id=second)).result()
         ids = [letter.execution_id for letter in await runtime.dead.list()]
         assert ids == [second], "what failed once more is a dead letter once more, and only once"
         await runtime.stop_session("t")
