@@ -154,8 +154,8 @@ def _asked(
     ]
     number = 0 if plan.quick else min(OTHERS, len(others))
     lot = random.Random(f"{plan.seed}:{mutant.name}")  # noqa: S311 - no secret
-    named.update(lot.sample(others, number))
-    return tuple(rule_id for rule_id in catalogue if rule_id in named)
+    asked = named.union(lot.sample(others, number))
+    return tuple(rule_id for rule_id in catalogue if rule_id in asked)
 
 
 def _find(zoo: Mapping[str, Mutant], name: str) -> Mutant:
