@@ -84,7 +84,7 @@ def _drained_by_two(subject: Subject, server: Server, options: dict[str, Any] | 
                 raise ProgramError(f"{FOR_TWO} jobs were not drained within {DRAIN:g} s")
             for worker, marks in zip((one, other), passed, strict=True):
                 marks.extend(worker.marks())
-            time.sleep(0.01)
+            time.sleep(0.01)  # two programs tell of marks, and either may be next
     if not all(passed):
         raise ProgramError("one of two workers got no work")
     both = max(marks[0].at for marks in passed)

@@ -1,4 +1,4 @@
-"""What this runtime cannot do, and what it does wrong today."""
+"""What this runtime cannot do."""
 
 from am2z import Capability
 
@@ -8,5 +8,3 @@ LACKS = {
     Capability.NAMESPACES: "states and sessions are in no namespace",
     Capability.VIRTUAL_TIME: "times are Redis's",
 }
-
-KNOWN: dict[str, str] = {}
